@@ -23,10 +23,8 @@ from pathlib import Path
 from gv_train import runs
 run = runs.open(sys.argv[1], root=Path(sys.argv[2]))
 run.start({})
-child = os.fork() if "fork" in sys.argv else 1
-if child == 0:
-    time.sleep(60)
-print(child, flush=True)
+if "fork" not in sys.argv or os.fork() == 0:
+    print(os.getpid(), flush=True)
 time.sleep(60)
 """
 
