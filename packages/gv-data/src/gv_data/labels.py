@@ -1,0 +1,166 @@
+"""Polygons that say what an image shows, held in memory and found by place.
+
+A label file is read once. Its polygons are brought into the CRS of each image that asks and indexed
+there, so that a window costs a look-up and a rasterisation, not another reading.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import shapely
+from jaxtyping import Bool, Int
+from pyproj import CRS
+
+from gv_data import polygons, vector
+from gv_data.errors import VectorError
+from gv_data.grid import Bounds, Grid
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Labels on the pixels of a grid.
+
+    Attributes:
+        instances: Number of the polygon that covers each pixel's centre, from 1; 0 is none.
+        labelled: Where labels are complete; elsewhere nothing is known.
+    """
+
+    instances: Int[np.ndarray, "h w"]
+    labelled: Bool[np.ndarray, "h w"]
+
+
+class Labels:
+    """Label polygons and the area in which they are complete.
+
+    Attributes:
+        path: The file.
+        repaired: Number of polygons whose outline crossed itself and was mended.
+    """
+
+    def __init__(self, path: Path, frame: gpd.GeoDataFrame, area: gpd.GeoDataFrame | None) -> None:
+        """Hold polygons; `read` is the usual way to get here."""
+        self.path = path
+        mended = polygons.repair(frame.geometry.to_numpy())
+        self.repaired = mended.repaired
+        if not len(mended.geometries):
+            raise VectorError(f"{path} holds no polygon to learn from")
+        self._labels = _Placed(mended.geometries, CRS(frame.crs))
+        self._area = None
+        if area is not None:
+            inside = polygons.repair(area.geometry.to_numpy()).geometries
+            self._area = _Placed(inside, CRS(area.crs))
+
+    @classmethod
+    def read(
+        cls, path: Path, *, labelled_area: Path | None = None, crs: str | None = None
+    ) -> "Labels":
+        """Read a label file.
+
+        Args:
+            path: Polygons, in any CRS.
+            labelled_area: Polygons inside which the labels are complete; None means everywhere.
+            crs: CRS of both files where they do not say it.
+
+        Raises:
+            VectorError: If a file cannot be read or holds no polygon.
+        """
+        area = None if labelled_area is None else vector.read(labelled_area, crs_override=crs)
+        return cls(path, vector.read(path, crs_override=crs), area)
+
+    def __len__(self) -> int:
+        return len(self._labels.geometries)
+
+    def touching(self, grid: Grid) -> Int[np.ndarray, " n"]:
+        """Numbers of the polygons that touch a grid's ground."""
+        return self._labels.at(grid.crs).query(shapely.box(*grid.bounds))
+
+    def polygons(self, grid: Grid) -> np.ndarray:
+        """The polygons that touch a grid's ground, in its CRS."""
+        return self._labels.at(grid.crs).geometries[self.touching(grid)]
+
+    def on(self, grid: Grid) -> Truth:
+        """The labels on the pixels of a grid.
+
+        Args:
+            grid: Georeferenced pixels.
+
+        Returns:
+            Which polygon covers each pixel's centre and where labels are complete.
+        """
+        near = self.polygons(grid)
+        instances = polygons.rasterize(
+            near,
+            grid.transform,
+            grid.shape_hw,
+            values=np.arange(1, len(near) + 1),
+            dtype=np.int32,
+        )
+        labelled = np.ones(grid.shape_hw, bool)
+        if self._area is not None:
+            placed = self._area.at(grid.crs)
+            inside = placed.geometries[placed.query(shapely.box(*grid.bounds))]
+            labelled = polygons.rasterize(inside, grid.transform, grid.shape_hw) > 0
+        return Truth(instances, labelled)
+
+    def why_outside(self, images: Sequence[Bounds]) -> str:
+        """Explain that no label touches an image.
+
+        Args:
+            images: Bounds of the images in longitude and latitude.
+
+        Returns:
+            Both extents, and whether swapping x and y would bring them together.
+        """
+        west, south, east, north = shapely.total_bounds(
+            shapely.box(*np.array(images, dtype=float).T)
+        )
+        own = self._labels.at(CRS("OGC:CRS84"))
+        lw, ls, le, ln = shapely.total_bounds(own.geometries)
+        lines = [
+            f"{self.path} and the images do not overlap",
+            f"  labels  {lw:.4f} .. {le:.4f} E, {ls:.4f} .. {ln:.4f} N",
+            f"  images  {west:.4f} .. {east:.4f} E, {south:.4f} .. {north:.4f} N",
+        ]
+        inside = own.query(shapely.box(south, west, north, east))
+        if len(inside):
+            lines.append(
+                "  x and y of the labels look swapped: swapped, "
+                f"{len(inside):,} of {len(self):,} would lie inside"
+            )
+        else:
+            lines.append("  try: --labels-crs with the CRS in which the labels were drawn")
+        return "\n".join(lines)
+
+
+class _Placed:
+    """Polygons in one CRS, and on demand in others."""
+
+    def __init__(self, geometries: np.ndarray, crs: CRS) -> None:
+        self.geometries = geometries
+        self.crs = crs
+        self._elsewhere: dict[str, _Placed] = {}
+
+    def at(self, crs: CRS | None) -> "_Placed":
+        if crs is None:
+            raise VectorError("labels cannot be laid over an image without CRS")
+        if crs == self.crs:
+            return self
+        key = crs.to_wkt()
+        if key not in self._elsewhere:
+            moved = gpd.GeoSeries(self.geometries, crs=self.crs).to_crs(crs).to_numpy()
+            self._elsewhere[key] = _Placed(moved, crs)
+        return self._elsewhere[key]
+
+    @cached_property
+    def _tree(self) -> shapely.STRtree:
+        return shapely.STRtree(self.geometries)
+
+    def query(self, area: shapely.Geometry) -> Int[np.ndarray, " n"]:
+        return np.sort(self._tree.query(area, predicate="intersects"))
+
+    def __getstate__(self) -> dict[str, object]:
+        return {k: v for k, v in self.__dict__.items() if k != "_tree"}

@@ -1,0 +1,362 @@
+"""Rasters read in windows at any ground sampling distance, and written as Cloud Optimized GeoTIFF.
+
+Values leave in physical units (the file's scale and offset applied), with a mask that says where
+there is data at all (nodata value, alpha band or mask band). Files are opened by an allow-list of
+drivers: GDAL chooses a driver by content, and a VRT named ``x.tif`` would read other files.
+"""
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import rasterio
+from jaxtyping import Bool, Float
+from pyproj import CRS
+from rasterio import shutil as raster_files
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
+from rasterio.windows import Window
+from rasterio.windows import transform as window_transform
+
+from gv_data.atomic import replacing
+from gv_data.errors import RasterError
+from gv_data.grid import Grid
+
+DRIVERS = ("GTiff", "JPEG", "PNG", "JP2OpenJPEG")
+"""The formats that are opened, tried in this order. None of them reads other files."""
+
+BLOCK_BYTES_MAX = 256 * 2**20
+"""Largest block that is decoded: a small file may declare one block of many gigabytes."""
+
+COG_OPTIONS = {
+    "COMPRESS": "DEFLATE",
+    "PREDICTOR": "YES",
+    "BLOCKSIZE": "512",
+    "BIGTIFF": "IF_SAFER",
+    "OVERVIEWS": "AUTO",
+    "NUM_THREADS": "ALL_CPUS",
+}
+"""Profile ``deflate`` of rio-cogeo. Deflate also notices most flipped bits when it is read."""
+
+_ENVIRONMENT = {"GDAL_CACHEMAX": 128 * 2**20, "GDAL_NUM_THREADS": "1"}
+
+
+class Scene:
+    """One open raster.
+
+    Attributes:
+        path: The file.
+        driver: GDAL's name of its format.
+        grid: Where its pixels lie; ``grid.crs`` is None when the file says nothing.
+        bands: Names of the bands that hold data (alpha is not one): descriptions, or colours, or
+            ``band_1`` and so on.
+        dtype: numpy's name of the type on disk.
+        nodata: Value that marks missing pixels on disk, or None.
+    """
+
+    def __init__(self, path: str | Path, *, driver: str | None = None) -> None:
+        """Open a raster.
+
+        Args:
+            path: Local file.
+            driver: Its format, when it is known; else each of `DRIVERS` is tried.
+
+        Raises:
+            RasterError: If the file is missing, cut, no image, or declares impossible sizes.
+        """
+        self.path = Path(path)
+        self._file = _open(self.path, (driver,) if driver else DRIVERS)
+        try:
+            self._describe()
+        except BaseException:
+            self.close()
+            raise
+
+    def _describe(self) -> None:
+        file = self._file
+        blocks = [
+            h * w * np.dtype(t).itemsize
+            for (h, w), t in zip(file.block_shapes, file.dtypes, strict=True)
+        ]
+        if max(blocks) > BLOCK_BYTES_MAX:
+            raise RasterError(
+                f"{self.path} has blocks of {max(blocks) / 2**20:,.0f} MiB, the limit is "
+                f"{BLOCK_BYTES_MAX // 2**20}: rewrite it in tiles, for example with rio cogeo create"
+            )
+        check_whole(self.path, file)
+        self.driver: str = file.driver
+        placed = file.crs is not None and not file.transform.is_identity
+        self.grid = Grid(
+            CRS.from_user_input(file.crs) if placed else None,
+            file.transform,
+            file.height,
+            file.width,
+        )
+        self._indexes = [
+            n
+            for n, role in zip(file.indexes, file.colorinterp, strict=True)
+            if role != ColorInterp.alpha
+        ]
+        self.bands = tuple(self._band_name(n) for n in self._indexes)
+        self.dtype: str = file.dtypes[0]
+        self.nodata = file.nodata
+        self._scale = np.array([file.scales[n - 1] for n in self._indexes], np.float32)
+        self._offset = np.array([file.offsets[n - 1] for n in self._indexes], np.float32)
+        self._whole = all(MaskFlags.all_valid in flags for flags in file.mask_flag_enums)
+
+    def _band_name(self, index: int) -> str:
+        named = self._file.descriptions[index - 1]
+        colour = self._file.colorinterp[index - 1]
+        if named:
+            return named.lower()
+        known = (ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.gray)
+        return colour.name if colour in known else f"band_{index}"
+
+    def read(
+        self,
+        window: tuple[float, float, float, float] | None = None,
+        shape_hw: tuple[int, int] | None = None,
+        *,
+        bands: Sequence[str] | None = None,
+    ) -> tuple[Float[np.ndarray, "c h w"], Bool[np.ndarray, "h w"]]:
+        """Read a window, resampled to a wanted number of pixels.
+
+        Args:
+            window: First row, first column, last row, last column as pixel corners of this file,
+                not necessarily whole numbers; it may reach beyond the file. None reads all.
+            shape_hw: Rows and columns of the result; None keeps the file's pixels.
+            bands: Names of the bands wanted, in this order; None reads all.
+
+        Returns:
+            The values in physical units, float32, averaged when pixels get larger and bilinear when
+            they get smaller; and where they are data. Where they are not, values are 0.
+
+        Raises:
+            RasterError: If the file lacks a band or cannot be decoded.
+        """
+        top, left, bottom, right = window or (0, 0, self.grid.height_px, self.grid.width_px)
+        height, width = shape_hw or (round(bottom - top), round(right - left))
+        indexes = self._chosen(bands)
+        image = np.zeros((len(indexes), height, width), np.float32)
+        valid = np.zeros((height, width), bool)
+        rows = _inside(top, bottom, height, self.grid.height_px)
+        columns = _inside(left, right, width, self.grid.width_px)
+        if rows is None or columns is None:
+            return image, valid
+        inner = (slice(rows[2], rows[3]), slice(columns[2], columns[3]))
+        part = Window(columns[0], rows[0], columns[1] - columns[0], rows[1] - rows[0])  # type: ignore[call-arg]
+        shape = (rows[3] - rows[2], columns[3] - columns[2])
+        larger = part.height > shape[0] or part.width > shape[1]
+        how = Resampling.average if larger else Resampling.bilinear
+        try:
+            data = self._file.read(
+                indexes, window=part, out_shape=(len(indexes), *shape), resampling=how
+            )
+            known = (
+                np.ones(shape, bool)
+                if self._whole
+                else self._file.dataset_mask(window=part, out_shape=shape) > 0
+            )
+        except (RasterioError, ValueError) as error:
+            raise RasterError(f"{self.path} cannot be decoded: {_reason(error)}") from error
+        values = data.astype(np.float32)
+        positions = [self._indexes.index(n) for n in indexes]
+        if (self._scale != 1).any() or (self._offset != 0).any():
+            values = (
+                values * self._scale[positions, None, None] + self._offset[positions, None, None]
+            )
+        if np.issubdtype(data.dtype, np.floating):
+            known = known & np.isfinite(values).all(axis=0)
+        if not known.all():
+            values = np.where(known, values, np.float32(0))
+        image[(slice(None), *inner)] = values
+        valid[inner] = known
+        return image, valid
+
+    def _chosen(self, bands: Sequence[str] | None) -> list[int]:
+        if bands is None:
+            return self._indexes
+        missing = [name for name in bands if name not in self.bands]
+        if missing:
+            raise RasterError(
+                f"{self.path} has the bands {', '.join(self.bands)}; wanted: {', '.join(bands)}"
+            )
+        return [self._indexes[self.bands.index(name)] for name in bands]
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def check_whole(path: Path, file: rasterio.DatasetReader) -> None:
+    """Refuse a TIFF whose index points beyond its end; no pixel is decoded.
+
+    Args:
+        path: The file.
+        file: The same, open.
+
+    Raises:
+        RasterError: With the size there is and the size the index needs.
+    """
+    if file.driver != "GTiff":
+        return
+    size, needed = path.stat().st_size, 0
+    height, width = file.block_shapes[0]
+    for band in file.indexes if file.interleaving and file.interleaving.name == "band" else [1]:
+        for row in range(math.ceil(file.height / height)):
+            for column in range(math.ceil(file.width / width)):
+                offset = file.get_tag_item(f"BLOCK_OFFSET_{column}_{row}", "TIFF", bidx=band)
+                length = file.get_tag_item(f"BLOCK_SIZE_{column}_{row}", "TIFF", bidx=band)
+                if offset and length:
+                    needed = max(needed, int(offset) + int(length))
+    if needed > size:
+        raise RasterError(
+            f"{path} is cut: it ends at {size:,} bytes, its index needs {needed:,}; fetch it again"
+        )
+
+
+def _open(path: Path, drivers: Sequence[str]) -> rasterio.DatasetReader:
+    if not path.is_file():
+        raise RasterError(f"{path} is not there" if not path.exists() else f"{path} is not a file")
+    reason = "unknown format"
+    for driver in drivers:
+        try:
+            with rasterio.Env(**_ENVIRONMENT), warnings.catch_warnings():
+                warnings.simplefilter("ignore", NotGeoreferencedWarning)  # said by our own errors
+                return rasterio.open(path, driver=driver)
+        except RasterioIOError as error:
+            if "not recognized as being in a supported file format" not in str(error):
+                reason = _reason(error)
+    raise RasterError(f"{path} cannot be opened as an image ({', '.join(drivers)}): {reason}")
+
+
+def _reason(error: BaseException) -> str:
+    """GDAL's own words, which rasterio hides in the cause."""
+    return str(error.__cause__ or error).splitlines()[0]
+
+
+def _inside(
+    first: float, last: float, count: int, size: int
+) -> tuple[float, float, int, int] | None:
+    """The part of ``count`` pixels spanning ``first``..``last`` that lies in 0..``size``.
+
+    Returns:
+        First and last source position, first and last pixel of the result; None if nothing is left.
+    """
+    step = (last - first) / count
+    begin = max(0, math.ceil((0 - first) / step - 1e-6))
+    end = min(count, math.floor((size - first) / step + 1e-6))
+    if begin >= end:
+        return None
+    return max(0.0, first + begin * step), min(float(size), first + end * step), begin, end
+
+
+class CogWriter:
+    """Rows that become a Cloud Optimized GeoTIFF; made by `writing_cog`."""
+
+    def __init__(self, file: rasterio.io.DatasetWriter) -> None:
+        self._file = file
+
+    def write(self, rows: np.ndarray, first_row: int) -> None:
+        """Write whole rows (c, h, w) beginning with row ``first_row``."""
+        height, width = rows.shape[-2:]
+        self._file.write(rows, window=Window(0, first_row, width, height))  # type: ignore[call-arg]
+
+
+@contextmanager
+def writing_cog(
+    path: Path,
+    grid: Grid,
+    *,
+    bands: Sequence[str],
+    dtype: str = "uint8",
+    nodata: float | None = None,
+    overwrite: bool = True,
+    tags: dict[str, str] | None = None,
+) -> Iterator[CogWriter]:
+    """Write a raster in rows; when all are there it becomes a COG under its final name.
+
+    Args:
+        path: Final name.
+        grid: Where the pixels lie.
+        bands: One description a band.
+        dtype: numpy's name of the type.
+        nodata: Value of missing pixels, or None.
+        overwrite: Whether an existing file may be replaced.
+        tags: Dataset metadata, such as what the values mean.
+
+    Yields:
+        The writer. Memory does not grow with the raster. Nothing is left under ``path`` if it fails.
+
+    Raises:
+        RasterError: If the disk is full or the file does not read back.
+    """
+    profile = {
+        "driver": "GTiff",
+        "height": grid.height_px,
+        "width": grid.width_px,
+        "count": len(bands),
+        "dtype": dtype,
+        "nodata": nodata,
+        "transform": grid.transform,
+        "crs": None if grid.crs is None else grid.crs.to_wkt(),
+        "tiled": True,
+        "blockxsize": 512,
+        "blockysize": 512,
+        "compress": "zstd",
+        "zstd_level": 1,
+        "bigtiff": "if_safer",
+        "interleave": "pixel",
+    }
+    try:
+        with (
+            rasterio.Env(**_ENVIRONMENT),
+            warnings.catch_warnings(),
+            replacing(path, verify=_verify, overwrite=overwrite) as part,
+            replacing_scratch(part) as scratch,
+        ):
+            warnings.simplefilter(
+                "ignore", NotGeoreferencedWarning
+            )  # allowed when grid.crs is None
+            with rasterio.open(scratch, "w", **profile) as file:
+                for n, name in enumerate(bands, 1):
+                    file.set_band_description(n, name)
+                file.update_tags(**(tags or {}))
+                yield CogWriter(file)
+            raster_files.copy(scratch, part, driver="COG", **COG_OPTIONS)
+    except RasterioError as error:
+        raise RasterError(f"{path} could not be written: {_reason(error)}") from error
+
+
+@contextmanager
+def replacing_scratch(part: Path) -> Iterator[Path]:
+    """A second temporary file beside ``part``, removed in any case."""
+    scratch = part.with_name(part.name.replace(".part", ".part0", 1))
+    try:
+        yield scratch
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _verify(path: Path) -> None:
+    with Scene(path, driver="GTiff") as scene:
+        rows = range(0, scene.grid.height_px, 512)
+        for row in rows:
+            end = min(row + 512, scene.grid.height_px)
+            scene.read((row, 0, end, scene.grid.width_px))

@@ -1,0 +1,115 @@
+"""Which windows of a catalog are seen: torchgeo's samplers' interface, one image at a time.
+
+torchgeo 0.10's patch samplers work on the union of all footprints: they skip images as small as the
+window, weigh borders too little and know one CRS only. These subclass its ``SpatialSampler`` and
+give its ``GeoSlice``s, but each window belongs to one image and is written in that image's CRS.
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+from torchgeo.samplers import SpatialSampler
+
+from gv_data.dataset import CatalogDataset, ImageSlice
+from gv_data.grid import Grid
+
+
+class RandomWindows(SpatialSampler):
+    """Windows anywhere on the images, each ground metre as likely as any other.
+
+    Every epoch draws anew; the same seed and epoch give the same windows, and each window carries a
+    seed of its own for what is random afterwards.
+    """
+
+    def __init__(
+        self,
+        dataset: CatalogDataset,
+        *,
+        window_px: int,
+        length: int,
+        zoom: tuple[float, float] = (1.0, 1.0),
+        seed: int = 0,
+    ) -> None:
+        """Prepare to draw.
+
+        Args:
+            dataset: What to draw from.
+            window_px: Side of a window in pixels of the result.
+            length: Number of windows an epoch.
+            zoom: Smallest and largest factor on the ground sampling distance, drawn evenly in its
+                logarithm: above 1 a window covers more ground with larger pixels.
+            seed: Start of all random choices.
+        """
+        self._grids = dataset.grids
+        self._window_px = window_px
+        self._length = length
+        self._zoom = zoom
+        self._seed = seed
+        self._epoch = 0
+        ground = np.array([grid.height_px * grid.width_px for grid in self._grids], float)
+        self._share = ground / ground.sum()
+
+    @property
+    def strategy(self) -> Literal["random", "sequential"]:
+        """Random."""
+        return "random"
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose which epoch's windows come next; Lightning calls it."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[ImageSlice]:
+        random = np.random.default_rng((self._seed, self._epoch))
+        low, high = np.log(self._zoom)
+        for row in random.choice(len(self._grids), self._length, p=self._share):
+            grid = _zoomed(self._grids[row], float(np.exp(random.uniform(low, high))))
+            first = _anywhere(grid.height_px, self._window_px, random)
+            column = _anywhere(grid.width_px, self._window_px, random)
+            part = grid.part(first, column, self._window_px, self._window_px)
+            yield ImageSlice.of(int(row), part, int(random.integers(2**31)))
+
+
+class GridWindows(SpatialSampler):
+    """Windows side by side that cover every image once; the last ones reach beyond its end."""
+
+    def __init__(self, dataset: CatalogDataset, *, window_px: int) -> None:
+        """Lay out the windows of ``window_px`` pixels a side."""
+        self._windows = [
+            ImageSlice.of(row, grid.part(first, column, window_px, window_px), 0)
+            for row, grid in enumerate(dataset.grids)
+            for first in range(0, grid.height_px, window_px)
+            for column in range(0, grid.width_px, window_px)
+        ]
+
+    @property
+    def strategy(self) -> Literal["random", "sequential"]:
+        """Sequential."""
+        return "sequential"
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def __iter__(self) -> Iterator[ImageSlice]:
+        return iter(self._windows)
+
+
+def _zoomed(grid: Grid, factor: float) -> Grid:
+    """The same ground with pixels ``factor`` times as large."""
+    if factor == 1:
+        return grid
+    height = max(1, round(grid.height_px / factor))
+    width = max(1, round(grid.width_px / factor))
+    scale = type(grid.transform).scale(grid.width_px / width, grid.height_px / height)
+    return Grid(grid.crs, grid.transform @ scale, height, width)
+
+
+def _anywhere(size: int, window: int, random: np.random.Generator) -> int:
+    """A first pixel; windows may reach beyond the image by an eighth, so borders are seen too."""
+    margin = window // 8
+    return int(
+        random.integers(min(-margin, (size - window) // 2), max(1, size - window + margin + 1))
+    )
