@@ -10,3 +10,11 @@ class TrainError(Exception):
 
 class RunError(TrainError):
     """A run cannot be made, found, locked or read."""
+
+
+class ConfigError(TrainError):
+    """A configuration has an unknown key, or a missing or wrong value."""
+
+
+class LaunchError(TrainError):
+    """It is not clear which experiment to run, or it cannot be loaded."""
