@@ -1,0 +1,83 @@
+"""Views of a catalog as Lightning's loaders: random windows to learn from, a grid to validate on."""
+
+from typing import override
+
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from gv_data.catalog import Catalog
+from gv_data.dataset import CatalogDataset, Sample
+from gv_data.samplers import GridWindows, RandomWindows
+from gv_data.transforms import Light, chain, turn
+
+
+class DataModule(LightningDataModule):
+    """Training and validation windows of two views.
+
+    Attributes:
+        train: Dataset of the training view, with random changes.
+        val: Dataset of the validation view, as it is.
+    """
+
+    def __init__(
+        self,
+        train: Catalog,
+        val: Catalog,
+        *,
+        gsd_m: float | None = None,
+        window_px: int = 256,
+        batch_size: int = 8,
+        epoch_windows: int = 320,
+        zoom: tuple[float, float] = (0.7, 1.4),
+        light: Light | None = None,
+        edge_px: int = 2,
+        workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        """Set up both views; no file is touched.
+
+        Args:
+            train: View to learn from.
+            val: View to validate on.
+            gsd_m: Ground sampling distance of all windows in metres; None keeps each image's own.
+            window_px: Side of a window.
+            batch_size: Windows a batch.
+            epoch_windows: Training windows an epoch.
+            zoom: Smallest and largest factor on the training windows' ground sampling distance.
+            light: Random changes of light and colour in training; None: the usual ones.
+            edge_px: Width of the outlines to learn.
+            workers: Processes that read windows; 0 reads in the training process.
+            seed: Of the choice and change of training windows.
+        """
+        super().__init__()
+        self._window_px = window_px
+        self._batch_size = batch_size
+        self._workers = workers
+        self.train = CatalogDataset(
+            train, gsd_m=gsd_m, edge_px=edge_px, transforms=chain(turn, light or Light())
+        )
+        self.val = CatalogDataset(val, gsd_m=gsd_m, edge_px=edge_px)
+        self._sampler = RandomWindows(
+            self.train, window_px=window_px, length=epoch_windows, zoom=zoom, seed=seed
+        )
+
+    @override
+    def train_dataloader(self) -> DataLoader[Sample]:
+        return self._loader(self.train, self._sampler, drop_last=True)
+
+    @override
+    def val_dataloader(self) -> DataLoader[Sample]:
+        windows = GridWindows(self.val, window_px=self._window_px)
+        return self._loader(self.val, windows, drop_last=False)
+
+    def _loader(
+        self, dataset: CatalogDataset, sampler: RandomWindows | GridWindows, *, drop_last: bool
+    ) -> DataLoader[Sample]:
+        return DataLoader(
+            dataset,
+            batch_size=self._batch_size,
+            sampler=sampler,
+            drop_last=drop_last,
+            num_workers=self._workers,
+            persistent_workers=self._workers > 0,
+        )

@@ -1,0 +1,292 @@
+"""Training: Lightning's trainer inside a run folder that loses nothing.
+
+Ctrl-C or SIGTERM finishes the step, saves and says how to go on; a kill loses what came after the
+last checkpoint; both go on with ``resume``.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, override
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch.callbacks import EarlyStopping
+
+from gv_data.console import Console, Meter
+from gv_data.datamodule import DataModule
+from gv_train.checkpoints import BEST, LAST, AtomicCheckpointIO, BestAndLast
+from gv_train.errors import TrainError
+from gv_train.lightning_log import CSVMetricsLogger
+from gv_train.metric_log import MetricLog
+from gv_train.runs import Run
+from gv_train.schedules import Clock
+from gv_train.segmentation import Segmentation
+from gv_train.settings import Trainer as Settings
+from gv_train.warning_log import warnings_to
+
+
+class StoppedError(TrainError):
+    """Training was stopped from outside; the state is saved."""
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + number
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a training ended with.
+
+    Attributes:
+        metrics: Values of the best validation, by name.
+        step: Optimizer steps done, over all attempts.
+        best_step: Step of the best validation, whose weights the task now has.
+        seconds: Time of this attempt.
+        warnings: Number of warnings in ``logs/warnings.log``.
+    """
+
+    metrics: dict[str, float]
+    step: int
+    best_step: int
+    seconds: float
+    warnings: int
+
+
+def fit(
+    task: Segmentation,
+    data: DataModule,
+    run: Run,
+    settings: Settings,
+    *,
+    seed: int = 0,
+    monitor: str = "val_iou",
+    resume: bool = False,
+    callbacks: Sequence[Callback] = (),
+    console: Console | None = None,
+) -> Fitted:
+    """Train a task; afterwards it has the weights of its best validation.
+
+    Args:
+        task: What learns.
+        data: What it learns from.
+        run: Where it is written; it must have been started.
+        settings: How long and how fast.
+        seed: Of weights, windows and changes.
+        monitor: Validation value that says which weights are best; greater is better.
+        resume: Whether to go on from the run's last checkpoint.
+        callbacks: More of Lightning's callbacks, such as pictures.
+        console: How loud to be.
+
+    Returns:
+        The best metrics.
+
+    Raises:
+        StoppedError: After Ctrl-C or SIGTERM; the last checkpoint is saved.
+        RunError: If there is no checkpoint to resume from, or the disk is full.
+    """
+    console = console or Console()
+    checkpoint = run.checkpoints / LAST if resume else None
+    from_step = 0
+    if checkpoint is not None:
+        from_step = int(AtomicCheckpointIO().load_checkpoint(checkpoint)["global_step"])  # type: ignore[call-overload]
+    seed_everything(seed, workers=True, verbose=False)
+    use_threads(settings.threads)
+    loader = data.train_dataloader()
+    clock = Clock(
+        steps=_steps(settings, len(loader)), minutes=settings.minutes, warmup=settings.warmup
+    )
+    best = BestAndLast(run.checkpoints, monitor, every_minutes=settings.checkpoint_minutes)
+    stop = _Stop()
+    pulse = _Pulse(run, clock, best)
+    watched: list[Callback] = [clock, best, stop, pulse, *callbacks]
+    if settings.patience is not None:
+        watched.append(EarlyStopping(monitor, patience=settings.patience, mode="max"))
+    started = time.monotonic()
+    log = MetricLog(run.metrics, run.attempt, from_step)
+    total, unit = (
+        (clock.steps, "steps") if clock.steps is not None else (round(60 * (clock.minutes or 0)), "s")
+    )
+    with warnings_to(run.logs) as counted, stop.listening():
+        trainer = Trainer(
+            accelerator=_accelerator(settings.device),
+            devices=_devices(settings.device),
+            precision=precision(settings),
+            max_epochs=settings.max_epochs or -1,
+            max_steps=clock.steps or -1,
+            logger=CSVMetricsLogger(log),
+            callbacks=watched,
+            plugins=[AtomicCheckpointIO()],
+            default_root_dir=run.folder,
+            log_every_n_steps=1,
+            num_sanity_val_steps=0,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        with console.working("training", total=total, unit=unit) as pulse.meter:
+            trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    log.close()
+    if stop.number is not None:
+        raise StoppedError(stop.number, f"stopped at step {trainer.global_step:,}; all is saved")
+    if best.best_value is not None and (run.checkpoints / BEST).exists():
+        state = AtomicCheckpointIO().load_checkpoint(run.checkpoints / BEST)
+        task.load_state_dict(state["state_dict"])  # type: ignore[arg-type]
+    return Fitted(
+        pulse.best_metrics or pulse.metrics,
+        trainer.global_step,
+        best.best_step,
+        time.monotonic() - started,
+        counted.total,
+    )
+
+
+def use_threads(threads: int | None) -> int:
+    """Bound the CPU threads of the network.
+
+    Args:
+        threads: Wanted number; None: ``OMP_NUM_THREADS`` if set, else all cores.
+
+    Returns:
+        The number now used.
+    """
+    named = os.environ.get("OMP_NUM_THREADS", "")
+    count = threads or (int(named) if named.isdigit() else len(os.sched_getaffinity(0)))
+    torch.set_num_threads(max(1, count))
+    return torch.get_num_threads()
+
+
+def device_of(name: str) -> torch.device:
+    """The device a name means; ``auto`` takes a GPU when there is one.
+
+    Raises:
+        TrainError: If there is no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise TrainError(f"no device {name!r}: use auto, cpu, cuda, cuda:1 or mps") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise TrainError(f"--device {name}: this torch sees no GPU; use --device cpu")
+    return device
+
+
+def precision(settings: Settings) -> str:
+    """The precision meant by ``auto``: bf16 where the GPU computes with it."""
+    if settings.precision != "auto":
+        return settings.precision
+    on_gpu = device_of(settings.device).type == "cuda"
+    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def _accelerator(name: str) -> str:
+    kind = device_of(name).type
+    return "gpu" if kind == "cuda" else kind
+
+
+def _devices(name: str) -> list[int] | str | int:
+    device = device_of(name)
+    if device.type == "cuda":
+        return [device.index] if device.index is not None else "auto"
+    return 1
+
+
+def _steps(settings: Settings, epoch_steps: int) -> int | None:
+    """Optimizer steps of the whole training, if they are bounded."""
+    bounds = [settings.max_steps]
+    if settings.max_epochs is not None:
+        bounds.append(settings.max_epochs * epoch_steps)
+    known = [bound for bound in bounds if bound is not None]
+    if not known and settings.minutes is None:
+        raise TrainError("nothing says how long to train: give --trainer.max-epochs or --minutes")
+    return min(known) if known else None
+
+
+class _Stop(Callback):
+    """Turns the first Ctrl-C or SIGTERM into an orderly end; the second leaves at once."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take over the signals for the time of the training."""
+        before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+        for number in before:
+            signal.signal(number, self._noted)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _noted(self, number: int, frame: FrameType | None) -> None:
+        if self.number is not None:
+            os._exit(128 + number)
+        self.number = number
+
+    @override
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.number is not None:
+            trainer.should_stop = True
+            trainer.limit_val_batches = 0
+
+
+class _Pulse(Callback):
+    """Tells the run, and whoever watches, how far the training is."""
+
+    def __init__(self, run: Run, clock: Clock, best: BestAndLast) -> None:
+        self._run, self._clock, self._best = run, clock, best
+        self.meter: Meter | None = None
+        self.metrics: dict[str, float] = {}
+        self.best_metrics: dict[str, float] = {}
+        self._told = 0
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._told = 0
+        self._tell(trainer)
+
+    @override
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._tell(trainer, float(outputs["loss"]))
+
+    def _tell(self, trainer: Trainer, loss: float | None = None) -> None:
+        done = trainer.global_step if self._clock.steps is not None else int(self._clock.elapsed_s)
+        parts = [f"epoch {trainer.current_epoch}"]
+        if loss is not None:
+            parts.append(f"loss {loss:.3f}")
+        if "val_iou" in self.metrics:
+            parts.append(f"val_iou {self.metrics['val_iou']:.3f} (best {self._best.best_value:.3f})")
+        if self.meter is not None:
+            self.meter.advance(done - self._told, " ".join(parts))
+        self._told = done
+        self._run.beat(step=trainer.global_step, metrics=self.metrics)
+
+    @override
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.metrics = {
+            name: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if name.startswith("val_")
+        }
+        if self._best.best_step == trainer.global_step:
+            self.best_metrics = self.metrics
+
+    @override
+    def state_dict(self) -> dict[str, dict[str, float]]:
+        return {"metrics": self.metrics, "best_metrics": self.best_metrics}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, dict[str, float]]) -> None:
+        self.metrics = state_dict["metrics"]
+        self.best_metrics = state_dict["best_metrics"]

@@ -1,0 +1,124 @@
+"""Segmentation as a LightningModule: a network with heads, a loss a head, metrics of one count.
+
+Scores come from pixel counts that are summed over the whole epoch and all devices, never from means
+of batches.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, override
+
+import torch
+from jaxtyping import Float
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+from torchmetrics.classification import BinaryConfusionMatrix
+
+from gv_data.dataset import IGNORE
+from gv_models.losses import bce_dice
+
+TARGETS = {"interior": "mask", "edge": "edge"}
+"""Which layer of a sample each head learns."""
+
+
+class Segmentation(LightningModule):
+    """Learns the layers of a sample with one head each; scores the first head.
+
+    Attributes:
+        network: Gives logits by head from normalised images.
+        weights: Weight of each head's loss.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        weights: Mapping[str, float],
+        mean: Sequence[float],
+        std: Sequence[float],
+        lr: float = 2e-3,
+        encoder_lr: float = 1.0,
+        weight_decay: float = 0.01,
+    ) -> None:
+        """Set up a task.
+
+        Args:
+            network: Module from (b, c, h, w) to a dictionary of logits (b, 1, h, w); its
+                ``encoder`` may learn at a rate of its own.
+            weights: Heads to learn, each with the weight of its loss; the first one is scored.
+            mean: Mean of each band, in the units of the images.
+            std: Standard deviation of each band.
+            lr: Peak learning rate.
+            encoder_lr: Learning rate of the encoder as a share of ``lr``.
+            weight_decay: Weight decay of AdamW; norms and biases have none.
+        """
+        super().__init__()
+        self.network = network
+        self.weights = dict(weights)
+        self._lr, self._encoder_lr, self._weight_decay = lr, encoder_lr, weight_decay
+        self.register_buffer("mean", torch.tensor(list(mean), dtype=torch.float32)[:, None, None])
+        self.register_buffer("std", torch.tensor(list(std), dtype=torch.float32)[:, None, None])
+        self.counts = BinaryConfusionMatrix(ignore_index=IGNORE)
+        self.val_loss = MeanMetric()
+
+    @override
+    def forward(self, image: Float[Tensor, "b c h w"]) -> dict[str, Float[Tensor, "b 1 h w"]]:
+        """Logits by head of images in physical units."""
+        normal = (image - self.mean) / self.std
+        return self.network(normal.contiguous(memory_format=torch.channels_last))
+
+    def loss(self, logits: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Float[Tensor, ""]:
+        """Weighted sum of the heads' losses over labelled pixels."""
+        total = torch.zeros((), device=self.device)
+        for head, weight in self.weights.items():
+            target = batch[TARGETS[head]]
+            total = total + weight * bce_dice(logits[head], target.float(), target != IGNORE)
+        return total
+
+    @override
+    def training_step(self, batch: dict[str, Any], index: int) -> Float[Tensor, ""]:
+        loss = self.loss(self(batch["image"]), batch)
+        self.log("train_loss", loss, on_step=True, on_epoch=True, batch_size=len(batch["image"]))
+        return loss
+
+    @override
+    def validation_step(self, batch: dict[str, Any], index: int) -> None:
+        logits = self(batch["image"])
+        first = next(iter(self.weights))
+        target = batch[TARGETS[first]]
+        self.counts.update(logits[first][:, 0].sigmoid(), target)
+        self.val_loss.update(self.loss(logits, batch), weight=len(target))
+
+    @override
+    def on_validation_epoch_end(self) -> None:
+        self.log("val_loss", self.val_loss.compute())
+        self.log_dict({f"val_{name}": value for name, value in self.scores().items()})
+        self.counts.reset()
+        self.val_loss.reset()
+
+    def scores(self) -> dict[str, float]:
+        """IoU, precision, recall and F1 of the pixels counted so far; 0 where nothing was found."""
+        (_, false), (missed, hit) = self.counts.compute().double().cpu().tolist()
+        return {
+            "iou": hit / max(hit + false + missed, 1),
+            "precision": hit / max(hit + false, 1),
+            "recall": hit / max(hit + missed, 1),
+            "f1": 2 * hit / max(2 * hit + false + missed, 1),
+        }
+
+    @override
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        for name, parameter in self.network.named_parameters():
+            key = (name.startswith("encoder."), parameter.ndim > 1)
+            groups.setdefault(key, []).append(parameter)
+        return torch.optim.AdamW(
+            [
+                {
+                    "params": parameters,
+                    "lr": self._lr * (self._encoder_lr if encoder else 1.0),
+                    "weight_decay": self._weight_decay if decays else 0.0,
+                }
+                for (encoder, decays), parameters in groups.items()
+            ]
+        )

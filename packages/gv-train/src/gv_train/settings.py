@@ -1,0 +1,40 @@
+"""How to train: the settings that every experiment shares. No torch here: help must be instant."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainer:
+    """How long, how fast and on what to train."""
+
+    max_epochs: int | None = None
+    """Stop after so many epochs."""
+    max_steps: int | None = None
+    """Stop after so many optimizer steps."""
+    minutes: float | None = None
+    """Stop after so much time, validation included; the learning rate follows the clock."""
+    epoch_windows: int = 320
+    """Windows an epoch; validation comes after each epoch."""
+    batch_size: int = 8
+    """Windows a step."""
+    lr: float = 2e-3
+    """Peak learning rate of the decoder and the heads."""
+    encoder_lr: float = 1.0
+    """Learning rate of the encoder, as a share of ``lr``."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay (AdamW)."""
+    warmup: float = 0.05
+    """Share of the training during which the learning rate rises."""
+    patience: int | None = None
+    """Stop after so many validations without a better result; none: never."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 or mps."""
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    """Numbers to compute with; auto takes bf16-mixed where the GPU has it, else 32-true."""
+    workers: int | None = None
+    """Processes that read windows; none: chosen by the cores."""
+    threads: int | None = None
+    """CPU threads of the network; none: all cores."""
+    checkpoint_minutes: float = 5.0
+    """A kill loses at most this much."""
