@@ -13,22 +13,17 @@ so that help and mistakes answer at once, without torch. Entry points call ``run
 
 import argparse
 import errno
-import importlib.metadata
 import json
 import os
 import signal
-import subprocess
 import sys
-import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from urllib.parse import unquote, urlsplit
 
 from gv_data.console import Console, paint, write
 from gv_data.options import (
@@ -125,7 +120,7 @@ def run(prog: str, command: Command | Family, words: Sequence[str] | None = None
         return _fail(console, 143, "stopped by SIGTERM")
     except Exception as error:  # every failure becomes one line and an exit code
         if console.debug:
-            traceback.print_exc()
+            sys.excepthook(type(error), error, error.__traceback__)
         return _explain(prog, error, console)
 
 
@@ -135,7 +130,8 @@ def versions(prog: str) -> dict[str, str]:
     Args:
         prog: The command asked, named first.
     """
-    metadata = importlib.metadata
+    from importlib import metadata
+
     offering = metadata.entry_points(group="gv.apps")
     apps = {point.dist.name for point in offering if point.dist}
     ours = sorted(apps | {"gv-io", "gv-data", "gv-models", "gv-train", "gv-analysis"})
@@ -263,6 +259,9 @@ def _fail(
 
 def _log(prog: str, error: Exception) -> Path:
     """Write the traceback where the user can find it."""
+    import tempfile
+    import traceback
+
     name = f"{prog.replace(' ', '-')}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     text = "".join(traceback.format_exception(error))
     for folder in (cache_folder() / "logs", Path(tempfile.gettempdir())):
@@ -298,14 +297,18 @@ def _sigterm_raises() -> Iterator[None]:
 
 def _commit() -> dict[str, str]:
     """The commit, if gv-data is installed from a checkout; a wheel belongs to none."""
+    import subprocess
+    from importlib import metadata
+    from urllib.parse import unquote, urlsplit
+
     try:
-        record = importlib.metadata.distribution("gv-data").read_text("direct_url.json") or "{}"
+        record = metadata.distribution("gv-data").read_text("direct_url.json") or "{}"
         origin = json.loads(record)
         if not origin.get("dir_info", {}).get("editable"):
             return {}
         folder = unquote(urlsplit(origin["url"]).path)
         words = ["git", "-C", folder, "describe", "--always", "--dirty", "--exclude", "*"]
         told = subprocess.run(words, capture_output=True, text=True, timeout=5, check=True)
-    except (OSError, subprocess.SubprocessError, importlib.metadata.PackageNotFoundError):
+    except (OSError, subprocess.SubprocessError, metadata.PackageNotFoundError):
         return {}
     return {"commit": told.stdout.strip()}
