@@ -17,7 +17,7 @@ import pytest
 import shapely
 from affine import Affine
 from geopandas.testing import assert_geodataframe_equal
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pyproj import Geod
@@ -264,6 +264,7 @@ def test_nested_collections_do_not_kill_the_process(tmp_path, depth):
         read(path)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(
     st.lists(
         st.sampled_from(
@@ -455,6 +456,7 @@ def test_rasterize_refuses_values_that_do_not_fit():
 masks = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12))
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(masks)
 def test_burning_the_outlines_of_a_mask_gives_the_mask(mask):
     polygons = polygonize(mask, NORTH_UP)
@@ -462,6 +464,7 @@ def test_burning_the_outlines_of_a_mask_gives_the_mask(mask):
     assert (rasterize(polygons, NORTH_UP, mask.shape) == mask).all()
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(masks)
 def test_outlines_are_the_union_of_the_pixel_squares(mask):
     rows, columns = np.nonzero(mask)
@@ -488,6 +491,7 @@ def outline_by_definition(labels):
     return rim
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(hnp.arrays(np.int32, (7, 9), elements=st.integers(0, 3)))
 def test_the_outline_is_where_a_neighbour_has_another_label(labels):
     assert (outline(labels) == outline_by_definition(labels)).all()
