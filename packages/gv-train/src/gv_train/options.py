@@ -33,6 +33,8 @@ class Option:
     """Its default, or ``dataclasses.MISSING``."""
     help: str
     """The string under the field, on one line."""
+    bare: object = None
+    """What the flag means without a value; None: it needs one. Field metadata ``bare``."""
 
     @property
     def flag(self) -> str:
@@ -174,7 +176,8 @@ def _options(kind: type, prefix: str) -> Iterator[Option]:
                 yield dataclasses.replace(option, default=own)
         else:
             value_types.check(annotation, f"{kind.__name__}.{field.name}")
-            yield Option(prefix + field.name, annotation, default, texts.get(field.name, ""))
+            text, bare = texts.get(field.name, ""), field.metadata.get("bare")
+            yield Option(prefix + field.name, annotation, default, text, bare)
 
 
 def _default(field: "dataclasses.Field[Any]") -> object:
@@ -217,6 +220,8 @@ def _add_flag(group: "argparse._ArgumentGroup", option: Option) -> None:
     annotation = option.annotation
     for inner in filter(None, map(value_types.element, members)):
         annotation, told["nargs"] = inner, "+"
+    if option.bare is not None:
+        told |= {"nargs": "?", "const": option.bare}
 
     def convert(text: str) -> object:
         try:

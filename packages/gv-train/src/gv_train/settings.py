@@ -6,14 +6,12 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class Trainer:
-    """How long, how fast and on what to train."""
+    """How fast, how many steps and on what to train."""
 
     max_epochs: int | None = None
     """Stop after so many epochs."""
     max_steps: int | None = None
     """Stop after so many optimizer steps."""
-    minutes: float | None = None
-    """Stop after so much time, validation included; the learning rate follows the clock."""
     epoch_windows: int = 320
     """Windows an epoch; validation comes after each epoch."""
     batch_size: int = 8

@@ -61,8 +61,9 @@ def fit(
     task: Segmentation,
     data: DataModule,
     run: Run,
-    settings: Settings,
+    settings: Settings | None = None,
     *,
+    minutes: float | None = None,
     seed: int = 0,
     monitor: str = "val_iou",
     resume: bool = False,
@@ -75,7 +76,8 @@ def fit(
         task: What learns.
         data: What it learns from.
         run: Where it is written; it must have been started.
-        settings: How long and how fast.
+        settings: How fast, and how many steps or epochs.
+        minutes: How long, validation included; the learning rate follows the clock.
         seed: Of weights, windows and changes.
         monitor: Validation value that says which weights are best; greater is better.
         resume: Whether to go on from the run's last checkpoint.
@@ -89,7 +91,7 @@ def fit(
         StoppedError: After Ctrl-C or SIGTERM; the last checkpoint is saved.
         RunError: If there is no checkpoint to resume from, or the disk is full.
     """
-    console = console or Console()
+    console, settings = console or Console(), settings or Settings()
     checkpoint = run.checkpoints / LAST if resume else None
     from_step = 0
     if checkpoint is not None:
@@ -97,9 +99,10 @@ def fit(
     seed_everything(seed, workers=True, verbose=False)
     use_threads(settings.threads)
     loader = data.train_dataloader()
-    clock = Clock(
-        steps=_steps(settings, len(loader)), minutes=settings.minutes, warmup=settings.warmup
-    )
+    steps = _steps(settings, len(loader))
+    if steps is None and minutes is None:
+        raise TrainError("nothing says how long to train: give --minutes or --trainer.max-epochs")
+    clock = Clock(steps=steps, minutes=minutes, warmup=settings.warmup)
     best = BestAndLast(run.checkpoints, monitor, every_minutes=settings.checkpoint_minutes)
     stop = _Stop()
     pulse = _Pulse(run, clock, best)
@@ -108,9 +111,7 @@ def fit(
         watched.append(EarlyStopping(monitor, patience=settings.patience, mode="max"))
     started = time.monotonic()
     log = MetricLog(run.metrics, run.attempt, from_step)
-    total, unit = (
-        (clock.steps, "steps") if clock.steps is not None else (round(60 * (clock.minutes or 0)), "s")
-    )
+    total, unit = (steps, "steps") if steps is not None else (round(60 * (minutes or 0)), "s")
     with warnings_to(run.logs) as counted, stop.listening():
         trainer = Trainer(
             accelerator=_accelerator(settings.device),
@@ -202,8 +203,6 @@ def _steps(settings: Settings, epoch_steps: int) -> int | None:
     if settings.max_epochs is not None:
         bounds.append(settings.max_epochs * epoch_steps)
     known = [bound for bound in bounds if bound is not None]
-    if not known and settings.minutes is None:
-        raise TrainError("nothing says how long to train: give --trainer.max-epochs or --minutes")
     return min(known) if known else None
 
 
@@ -266,7 +265,8 @@ class _Pulse(Callback):
         if loss is not None:
             parts.append(f"loss {loss:.3f}")
         if "val_iou" in self.metrics:
-            parts.append(f"val_iou {self.metrics['val_iou']:.3f} (best {self._best.best_value:.3f})")
+            best = self._best.best_value or 0.0
+            parts.append(f"val_iou {self.metrics['val_iou']:.3f} (best {best:.3f})")
         if self.meter is not None:
             self.meter.advance(done - self._told, " ".join(parts))
         self._told = done

@@ -1,0 +1,166 @@
+"""Probability maps of scenes of any size, in bounded memory.
+
+Windows are read ahead of the network, weighted and summed, and rows leave as soon as no later window
+changes them: neither the scene nor its map is ever held whole.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import batched
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from gv_data.console import Meter, Silent
+from gv_data.grid import Grid
+from gv_data.instances import NODATA, PROBABILITY_ONE
+from gv_data.raster import Scene
+from gv_data.tiling import Blend, Tiling
+
+
+class Model(Protocol):
+    """What gives probabilities: a model package, or anything that does the same."""
+
+    def predict(self, image: Float[Tensor, "b c h w"]) -> dict[str, Float[Tensor, "b k h w"]]:
+        """Probabilities by head of images in physical units."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How a scene is cut up for the network.
+
+    Attributes:
+        window_px: Side of a window.
+        overlap_px: Pixels that neighbours share.
+        batch: Windows the network sees at once.
+    """
+
+    window_px: int = 512
+    overlap_px: int = 96
+    batch: int = 2
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Finished rows of a map.
+
+    Attributes:
+        first: Number of the first row.
+        heads: Probability by head, 0 to 200 in steps of half a percent, 255 where there is no
+            image (as `gv_data.instances` reads them).
+    """
+
+    first: int
+    heads: dict[str, UInt8[np.ndarray, "h w"]]
+
+
+def probabilities(
+    model: Model,
+    scene: Scene,
+    grid: Grid,
+    *,
+    heads: Sequence[str],
+    bands: Sequence[str] | None = None,
+    windows: Windows | None = None,
+    device: torch.device | None = None,
+    meter: Meter | None = None,
+) -> Iterator[Rows]:
+    """Map one scene.
+
+    Args:
+        model: Gives probabilities of one class a head.
+        scene: The open image.
+        grid: Pixels of the map: the scene's own ground at the model's ground sampling distance.
+        heads: The heads wanted.
+        bands: Bands to read, in the model's order; None reads all.
+        windows: How to cut the scene up.
+        device: Where the model is; None: CPU.
+        meter: Counts windows.
+
+    Yields:
+        Rows from the top, each once. Peak memory depends on the width of the map and on the
+        windows, not on its height.
+
+    Raises:
+        RasterError: If the scene cannot be read.
+    """
+    windows = windows or Windows()
+    meter = meter or Silent()
+    device = device or torch.device("cpu")
+    tiling = Tiling(grid.shape_hw, windows.window_px, windows.overlap_px)
+    blend = Blend(tiling, len(heads) + 1)  # the last layer says where there is an image
+    reader = _Reader(scene, grid, windows.window_px, bands)
+    for batch, images, known in reader.ahead(tiling, windows.batch):
+        maps = _infer(model, images, known, heads, device)
+        for window, values in zip(batch, maps, strict=True):
+            for first, rows in blend.add(window, values):
+                yield Rows(first, _stored(rows, heads))
+        meter.advance(len(batch))
+
+
+class _Reader:
+    """Reads the next batch of windows while the network works on the last."""
+
+    def __init__(
+        self, scene: Scene, grid: Grid, window_px: int, bands: Sequence[str] | None
+    ) -> None:
+        self._scene, self._grid, self._window_px, self._bands = scene, grid, window_px, bands
+
+    def ahead(
+        self, tiling: Tiling, batch: int
+    ) -> Iterator[tuple[tuple[tuple[int, int], ...], np.ndarray, np.ndarray]]:
+        with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
+            waiting: list[tuple[tuple[tuple[int, int], ...], Future]] = []
+            for group in batched(tiling, batch):
+                waiting.append((group, pool.submit(self._read, group)))
+                if len(waiting) > 2:
+                    done, future = waiting.pop(0)
+                    yield done, *future.result()
+            for done, future in waiting:
+                yield done, *future.result()
+
+    def _read(self, group: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+        read = [self._window(row, column) for row, column in group]
+        return np.stack([image for image, _ in read]), np.stack([known for _, known in read])
+
+    def _window(
+        self, row: int, column: int
+    ) -> tuple[Float[np.ndarray, "c h w"], Bool[np.ndarray, "h w"]]:
+        down = self._scene.grid.height_px / self._grid.height_px
+        across = self._scene.grid.width_px / self._grid.width_px
+        size = self._window_px
+        where = (row * down, column * across, (row + size) * down, (column + size) * across)
+        return self._scene.read(where, (size, size), bands=self._bands)
+
+
+def _infer(
+    model: Model,
+    images: Float[np.ndarray, "b c h w"],
+    known: Bool[np.ndarray, "b h w"],
+    heads: Sequence[str],
+    device: torch.device,
+) -> Float[np.ndarray, "b k h w"]:
+    """Probabilities and a layer of ones where there is an image; empty windows cost nothing."""
+    maps = np.zeros((len(images), len(heads) + 1, *images.shape[-2:]), np.float32)
+    maps[:, -1] = known
+    filled = np.flatnonzero(known.any(axis=(1, 2)))
+    if len(filled):
+        with torch.inference_mode():
+            found = model.predict(torch.from_numpy(images[filled]).to(device))
+        for n, head in enumerate(heads):
+            maps[filled, n] = found[head][:, 0].float().cpu().numpy()
+    return maps
+
+
+def _stored(
+    rows: Float[np.ndarray, "k h w"], heads: Sequence[str]
+) -> dict[str, UInt8[np.ndarray, "h w"]]:
+    known = rows[-1] > 0.5
+    return {
+        head: np.where(known, np.rint(rows[n] * PROBABILITY_ONE), NODATA).astype(np.uint8)
+        for n, head in enumerate(heads)
+    }
