@@ -15,12 +15,13 @@ from dataclasses import dataclass
 import geopandas as gpd
 import numpy as np
 import shapely
-from gv_data.geodesy import area_m2
-from gv_data.grid import Grid
-from gv_data.polygons import rasterize, repair
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from scipy import sparse
+
+from gv_data.geodesy import area_m2
+from gv_data.grid import Grid
+from gv_data.polygons import rasterize, repair
 
 MATCH_IOU = 0.5
 """IoU from which two buildings are the same."""
