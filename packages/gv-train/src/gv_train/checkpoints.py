@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, override
+from typing import Any, Literal, override
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -59,7 +59,7 @@ class AtomicCheckpointIO(CheckpointIO):
         path: str | Path,
         map_location: Callable | torch.device | str | dict | None = "cpu",
         weights_only: bool | None = None,
-    ) -> dict[str, object]:
+    ) -> dict[str, Any]:
         """Read a checkpoint without running anything that it may contain.
 
         Args:
