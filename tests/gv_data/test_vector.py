@@ -253,6 +253,38 @@ def test_parquet_without_geometry_is_named(tmp_path):
         read(tmp_path / "a.parquet")
 
 
+@pytest.mark.parametrize(
+    ("wkb", "geo"),
+    [
+        (b"\x01\x01\x00\x00\x00", None),
+        (b"banana", None),
+        (None, b"[]"),
+        (None, b'{"primary_column": [], "columns": {}}'),
+        (None, b"{"),
+    ],
+)
+def test_malformed_geoparquet_gives_one_line(tmp_path, wkb, geo):
+    path = tmp_path / "a.parquet"
+    write(roofs(1), path)
+    table = pq.read_table(path)
+    if wkb:
+        table = table.set_column(3, "geometry", pa.array([wkb], pa.binary()))
+    pq.write_table(
+        table.replace_schema_metadata({"geo": geo} if geo else table.schema.metadata), path
+    )
+    with pytest.raises(VectorError, match="cannot be read"):
+        read(path)
+
+
+def test_an_error_of_the_caller_is_not_taken_for_one_of_writing(tmp_path):
+    with (
+        pytest.raises(FileNotFoundError, match="scene"),
+        writing(tmp_path / "a.parquet", crs=UTM, schema=SCHEMA),
+    ):
+        raise FileNotFoundError("scene")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("depth", [2, 100_000])
 def test_nested_collections_do_not_kill_the_process(tmp_path, depth):
     path = tmp_path / "a.parquet"

@@ -6,6 +6,7 @@ DuckDB read a part of the file without the rest. Pages carry checksums, which re
 
 import json
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -16,6 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 from pyproj import CRS
+
+from gv_data.grid import Bounds
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
@@ -32,7 +35,7 @@ _KINDS = {
 """Names by shapely's type ids."""
 
 
-def read(path: Path, bounds: tuple[float, float, float, float] | None) -> gpd.GeoDataFrame:
+def read(path: Path, bounds: Bounds | None) -> gpd.GeoDataFrame:
     """Read a GeoParquet file.
 
     Args:
@@ -101,13 +104,18 @@ class Sink:
         self._low = np.fmin(self._low, np.fmin.reduce(boxes[:, :2], initial=np.inf))
         self._high = np.fmax(self._high, np.fmax.reduce(boxes[:, 2:], initial=-np.inf))
 
+    def finish(self) -> None:
+        """Write the footer and close the file."""
+        self._file.add_key_value_metadata({"geo": json.dumps(self._metadata())})
+        self._file.close()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
-        if failure is None:
-            self._file.add_key_value_metadata({"geo": json.dumps(self._metadata())})
-        self._file.close()
+        if failure is not None:
+            with suppress(OSError, pa.ArrowException):  # the failure is what should be heard of
+                self._file.close()
 
     def _metadata(self) -> dict[str, object]:
         column = {

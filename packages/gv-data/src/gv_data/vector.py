@@ -8,12 +8,11 @@ memory.
 
 import re
 import shutil
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import get_args
 
 import geopandas as gpd
 import numpy as np
@@ -22,18 +21,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyogrio
 import shapely
-from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
-from gv_data import geoparquet
+from gv_data import geoparquet, ogr
 from gv_data.atomic import replacing
 from gv_data.errors import VectorError
-
-type Bounds = tuple[float, float, float, float]
-type GeometryType = Literal[
-    "Point", "LineString", "Polygon", "MultiPoint", "MultiLineString", "MultiPolygon", "Unknown"
-]
+from gv_data.grid import Bounds
+from gv_data.ogr import GeometryType
 
 DRIVERS = {
     ".parquet": "Parquet",
@@ -60,7 +55,18 @@ _STARTS = {
 _BATCH_ROWS = 10_000
 """Rows gathered before they are written: one row group, some MB for building outlines."""
 
-_GDAL_ERRORS = (DataSourceError, DataLayerError, FeatureError, FieldError, GeometryError)
+_READ_ERRORS = (
+    *ogr.ERRORS,
+    pa.ArrowException,
+    shapely.errors.ShapelyError,
+    CRSError,
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+)
+"""What libraries raise on damaged files; the last four come from metadata of another shape."""
 
 
 def read(
@@ -95,8 +101,8 @@ def read(
         if driver == "Parquet":
             frame = geoparquet.read(path, wanted)
         else:
-            frame = _read_ogr(path, driver, layer, wanted)
-    except (*_GDAL_ERRORS, OSError, ValueError, KeyError, pa.ArrowException) as error:
+            frame = ogr.read(path, driver, layer, wanted)
+    except _READ_ERRORS as error:
         raise VectorError(f"{path} cannot be read: {_one_line(error)}") from error
     geometries = shapely.force_2d(frame.geometry.to_numpy())
     if swap_xy:
@@ -143,8 +149,9 @@ def write(frame: gpd.GeoDataFrame, path: Path, *, overwrite: bool = True) -> Non
         _, _, geometries, _ = pyogrio.raw.read(part, columns=[])
         _same_count(path, 0 if geometries is None else len(geometries), len(frame))
 
-    with _reported(path), replacing(path, verify=verify, overwrite=overwrite) as part:
-        _write_ogr(frame, part, path.stem, _geometry_type(frame), layer_options=options)
+    with replacing(path, verify=verify, overwrite=overwrite) as part, _reported(path):
+        kind = _geometry_type(frame)
+        ogr.write(frame, part, DRIVERS[suffix], path.stem, kind, layer_options=options)
 
 
 @contextmanager
@@ -162,7 +169,7 @@ def writing(
         path: File ending in ``.parquet`` or ``.gpkg``.
         crs: CRS of all batches; None only for maps of scenes without georeference.
         schema: Attribute columns, without the geometry.
-        geometry_type: What the batches hold; ``Multi...`` takes single ones too.
+        geometry_type: What the batches hold.
         overwrite: Whether an existing file may be replaced.
 
     Yields:
@@ -195,55 +202,30 @@ def writing(
             found = pyogrio.read_info(part, force_feature_count=True)["features"]
         _same_count(path, found, expected)
 
-    with _reported(path), replacing(path, verify=verify, overwrite=overwrite) as part:
-        match suffix:
-            case ".parquet":
-                target = geoparquet.Sink(part, crs, schema)
-            case ".gpkg":
-                target = _GeoPackage(part, crs, schema, geometry_type, path.stem)
-            case _:
-                raise VectorError(f"{path}: only .parquet and .gpkg can be written in batches")
-        with target:
-            writer = Writer(target, schema.names, crs)
+    with replacing(path, verify=verify, overwrite=overwrite) as part:
+        with _reported(path):
+            match suffix:
+                case ".parquet":
+                    sink = geoparquet.Sink(part, crs, schema)
+                case ".gpkg":
+                    sink = ogr.Sink(part, crs, schema, geometry_type, path.stem)
+                case _:
+                    raise VectorError(f"{path}: only .parquet and .gpkg are written in batches")
+        with sink:
+            writer = Writer(path, sink, schema.names, crs)
             yield writer
             writer.flush()
+            with _reported(path):
+                sink.finish()
         expected = writer.rows
-
-
-class _GeoPackage:
-    """A GeoPackage being written; made empty first, then appended to."""
-
-    def __init__(
-        self,
-        part: Path,
-        crs: CRS | None,
-        schema: pa.Schema,
-        geometry_type: GeometryType,
-        layer: str,
-    ) -> None:
-        self._part, self._crs, self._layer, self._kind = part, crs, layer, geometry_type
-        empty = schema.empty_table().to_pandas()
-        self._append(empty, np.empty(0, dtype=object), append=False)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return
-
-    def write(self, attributes: pd.DataFrame, geometries: np.ndarray) -> None:
-        self._append(attributes, geometries, append=True)
-
-    def _append(self, attributes: pd.DataFrame, geometries: np.ndarray, *, append: bool) -> None:
-        frame = gpd.GeoDataFrame(attributes, geometry=geometries, crs=self._crs)
-        _write_ogr(frame, self._part, self._layer, self._kind, append=append)
 
 
 @dataclass
 class Writer:
     """Takes batches of features; made by :func:`writing`."""
 
-    _target: geoparquet.Sink | _GeoPackage
+    _path: Path
+    _sink: geoparquet.Sink | ogr.Sink
     _columns: list[str]
     _crs: CRS | None
     rows: int = 0
@@ -276,7 +258,8 @@ class Writer:
             frames = [_attributes(batch).filter(self._columns) for batch in batches]
             attributes = pd.concat(frames, ignore_index=True)
             geometries = np.concatenate([batch.geometry.to_numpy() for batch in batches])
-            self._target.write(attributes, geometries)
+            with _reported(self._path):
+                self._sink.write(attributes, geometries)
             self.rows += len(geometries)
 
 
@@ -294,36 +277,6 @@ def _driver(path: Path) -> str:
     if not _STARTS[driver].match(start):
         raise VectorError(f"{path} is not a {driver} file, though its suffix says so")
     return driver
-
-
-def _read_ogr(
-    path: Path, driver: str, layer: str | None, bounds: Bounds | None
-) -> gpd.GeoDataFrame:
-    source = str(path.resolve())  # absolute: GDAL takes no part of it for a prefix or an option
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what matters of them is checked on the result
-        layer = _only_layer(path, source, layer)
-        found = pyogrio.read_info(source, layer=layer)["driver"]
-        if found != driver:
-            raise VectorError(f"{path} is not a {driver} file but {found}")
-        frame = pyogrio.read_dataframe(source, layer=layer, bbox=bounds)
-    if not isinstance(frame, gpd.GeoDataFrame):
-        raise VectorError(f"{path}: layer {layer!r} has no geometry")
-    return frame
-
-
-def _only_layer(path: Path, source: str, layer: str | None) -> str:
-    """The layer asked for, or the only one with geometry (QGIS keeps styles in others)."""
-    layers = {str(name): kind for name, kind in pyogrio.list_layers(source)}
-    if layer is not None and layer not in layers:
-        raise VectorError(f"{path} has no layer {layer!r}; it holds {', '.join(layers)}")
-    spatial = [name for name, kind in layers.items() if kind is not None]
-    if layer is None and len(spatial) != 1:
-        raise VectorError(
-            f"{path} holds {len(spatial)} layers with geometry{': ' if spatial else ''}"
-            f"{', '.join(spatial)}; name the one to read"
-        )
-    return layer or spatial[0]
 
 
 def _crs(path: Path, crs: CRS | str | None) -> CRS:
@@ -380,29 +333,6 @@ def _geometry_type(frame: gpd.GeoDataFrame) -> GeometryType:
     return next((kind for kind in known if kinds == {kind}), "Unknown")
 
 
-def _write_ogr(
-    frame: gpd.GeoDataFrame,
-    part: Path,
-    layer: str,
-    geometry_type: GeometryType,
-    *,
-    append: bool = False,
-    layer_options: dict[str, str] | None = None,
-) -> None:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="'crs' was not provided")  # meant, see writing()
-        pyogrio.write_dataframe(
-            frame,
-            part,
-            driver=DRIVERS[part.suffix.lower()],
-            layer=layer,
-            geometry_type=geometry_type,
-            promote_to_multi=geometry_type.startswith("Multi"),
-            append=append,
-            layer_options=layer_options,
-        )
-
-
 def _same_count(path: Path, found: int, expected: int) -> None:
     if found != expected:
         raise VectorError(f"{path} was not written whole: {found} of {expected} features arrived")
@@ -413,9 +343,7 @@ def _reported(path: Path) -> Iterator[None]:
     """One error for all that libraries raise while writing; GDAL does not name a full disk."""
     try:
         yield
-    except FileExistsError:
-        raise
-    except (*_GDAL_ERRORS, OSError, pa.ArrowException) as error:
+    except (*ogr.ERRORS, OSError, pa.ArrowException) as error:
         free_mb = shutil.disk_usage(path.parent).free / 1e6
         raise VectorError(
             f"{path} could not be written ({free_mb:,.0f} MB free there): {_one_line(error)}"
