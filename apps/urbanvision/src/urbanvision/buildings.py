@@ -58,8 +58,10 @@ class Buildings:
             raise ValueError("--data and --image: give a catalog or bare images, not both")
         if bool(self.image) != bool(self.labels):
             raise ValueError("--image and --labels go together: images and what is on them")
-        if self.data and not (self.train_where and self.val_where) and (
-            self.train_where or self.val_where
+        if (
+            self.data
+            and not (self.train_where and self.val_where)
+            and (self.train_where or self.val_where)
         ):
             raise ValueError("--train-where and --val-where go together")
 

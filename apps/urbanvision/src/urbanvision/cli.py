@@ -1,6 +1,6 @@
 """The ``urbanvision`` command; each verb's module is imported when it is chosen."""
 
-from gv_data.command import Family, Verb, run
+from gv_data.command import Command, Family, Verb, run
 
 
 def main() -> int:
@@ -14,11 +14,23 @@ def _train() -> Family:
     return launch.family("urbanvision")
 
 
+def _verb(name: str) -> Command:
+    from urbanvision import verbs
+
+    return getattr(verbs, name)
+
+
 FAMILY = Family(
     "Urban maps from imagery.",
     (
         "urbanvision train",
         "urbanvision train buildings --image ortho.tif --labels roofs.gpkg",
+        "urbanvision predict runs/buildings/latest/package SCENE.tif --out maps",
     ),
-    {"train": Verb("train an experiment; without a name: buildings", _train)},
+    {
+        "train": Verb("train an experiment; without a name: buildings", _train),
+        "predict": Verb("map the buildings of scenes", lambda: _verb("PREDICT")),
+        "evaluate": Verb("compare a map with true buildings", lambda: _verb("EVALUATE")),
+        "export": Verb("write a package as ONNX", lambda: _verb("EXPORT")),
+    },
 )

@@ -1,36 +1,32 @@
 """Training the building model: data, checks, the run, the package and the verdict."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
+from gv_data.check import check_training
+from jaxtyping import Float
 
 from gv_data.caller import next_command
-from gv_data.catalog import Catalog
-from gv_data.check import check_training
+from gv_data.catalog import Catalog, Image
 from gv_data.console import Console, duration
 from gv_data.datamodule import DataModule
 from gv_data.errors import CatalogError
-from gv_data.geodesy import area_m2
 from gv_data.indexing import index
+from gv_data.raster import Scene
 from gv_data.splits import blocks
 from gv_models import package, unet
 from gv_models.package import Band, Card
 from gv_train import runs
-from gv_train.errors import TrainError
-from gv_train.inference import Windows
 from gv_train.launch import Launch
 from gv_train.pictures import Pictures
 from gv_train.runs import Run
 from gv_train.segmentation import Segmentation
 from gv_train.training import Fitted, StoppedError, device_of, fit, precision, use_threads
 from urbanvision.buildings import Buildings
-from urbanvision.evaluation import score_map
-from urbanvision.mapping import map_scene
+from urbanvision.evaluation import Verdict, judge
 from urbanvision.synthetic import build_towns
 
 HEADS = {"interior": 1.0, "edge": 0.5}
@@ -48,15 +44,13 @@ class Data:
         train: View to learn from.
         val: View to validate on.
         said: What was chosen for the user.
-        scene: An unseen image to try the model on, if there is one.
-        scene_labels: Its labels.
+        test: Images that neither learning nor the choice of weights sees, if there are any.
     """
 
     train: Catalog
     val: Catalog
     said: tuple[str, ...]
-    scene: Path | None = None
-    scene_labels: Path | None = None
+    test: Catalog | None = None
 
 
 def learn(config: Buildings, launch: Launch) -> int:
@@ -84,7 +78,11 @@ def learn(config: Buildings, launch: Launch) -> int:
         gsd_m = config.gsd_m or min(image.grid.gsd_m for image in data.train.images)
         _introduce(config, data, gsd_m, run, console)
         minutes = config.minutes
-        if minutes is None and config.trainer.max_epochs is None and config.trainer.max_steps is None:
+        if (
+            minutes is None
+            and config.trainer.max_epochs is None
+            and config.trainer.max_steps is None
+        ):
             minutes = DEFAULT_MINUTES
         moments = data.train.moments
         module = DataModule(
@@ -128,6 +126,227 @@ def learn(config: Buildings, launch: Launch) -> int:
             again = next_command("train", "buildings", "--resume", run.name)
             run.finish("stopped", next_command=again)
             raise StoppedError(stopped.exit_code - 128, f"{stopped}\n  go on: {again}") from stopped
-        package.save(run.package, network, _card(data, task, gsd_m, config, run, fitted))
-        _conclude(data, run, fitted, console, time.monotonic() - started)
+        card = _card(data, task, gsd_m, config, run, fitted)
+        package.save(run.package, network, card, overwrite=config.resume is not None)
+        model = package.load(run.package, device_of(config.trainer.device))
+        verdict = judge(
+            model, data.test or data.val, device=device_of(config.trainer.device), console=console
+        )
+        _conclude(data, run, fitted, verdict, console, time.monotonic() - started)
     return 0
+
+
+def _data(config: Buildings, run: Run, console: Console) -> Data:
+    """The training and validation views: a catalog's, bare files' or synthetic towns'."""
+    folder = run.folder / "data"
+    if config.data is not None:
+        return _from_catalog(config)
+    if config.image and config.labels:
+        return _from_files(config, config.labels, folder / "catalog", console)
+    towns = build_towns(folder, console)
+    train, val, test = (towns.where(f"place = '{place}'") for place in ("train", "val", "test"))
+    return Data(train, val, ("no --data or --image: synthetic towns",), test)
+
+
+def _from_catalog(config: Buildings) -> Data:
+    catalog = Catalog.open(config.data)  # type: ignore[arg-type]
+    tables = dict(pair.split("=", 1) for pair in config.table)
+    train = catalog.where(config.train_where or "split = 'train'", **tables)
+    val = catalog.where(config.val_where or "split = 'val'", **tables)
+    for view, option in ((train, "--train-where"), (val, "--val-where")):
+        if not len(view):
+            raise CatalogError(
+                f"no image of {catalog.path} fits {view.conditions[-1]}\n"
+                f"  try: {option} with a condition such as \"place = '...'\""
+            )
+    train, said = _without_empty(train, config)
+    return Data(train, val, said)
+
+
+def _without_empty(train: Catalog, config: Buildings) -> tuple[Catalog, tuple[str, ...]]:
+    """Leave images without any label out, unless they are to be learnt from as empty ground."""
+    empty = sum(image.objects == 0 for image in train.images)
+    if not empty or config.empty_images == "learn" or empty == len(train):
+        return train, ()
+    said = f"{empty} images without a label left out (--empty-images learn takes them as empty)"
+    return train.where("objects > 0"), (said,)
+
+
+def _from_files(config: Buildings, labels: Path, out: Path, console: Console) -> Data:
+    if not (out / "images.parquet").exists():
+        found = index(
+            config.image,
+            out,
+            labels=labels,
+            labelled_area=config.labelled_area,
+            labels_crs=config.labels_crs,
+            parts=blocks,
+            track=lambda files: console.track(files, "indexing", unit="images"),
+        )
+        for path, reason in found.refused:
+            console.warn("refused", f"{path.name} left out: {reason}")
+    catalog = Catalog.open(out)
+    train, val = catalog.where("split = 'train'"), catalog.where("split = 'val'")
+    train, said = _without_empty(train, config)
+    share = _ground_m2(val) / (_ground_m2(train) + _ground_m2(val))
+    split = f"split into blocks: {share:.0%} of the ground for validation, 10 m apart"
+    return Data(train, val, (split, *said))
+
+
+def _ground_m2(view: Catalog) -> float:
+    """Ground area of the images of a view; shared ground counts as often as it is there."""
+    return float(sum(np.prod(i.grid.shape_hw) * i.grid.gsd_m**2 for i in view.images))
+
+
+def _introduce(config: Buildings, data: Data, gsd_m: float, run: Run, console: Console) -> None:
+    """The start lines, with what the checks found.
+
+    Raises:
+        CatalogError: If a check failed.
+    """
+    train, val = data.train, data.val
+    say = console.say
+    source = config.data or (f"{len(config.image)} images" if config.image else "synthetic towns")
+    say(f"buildings  on {source}   (unet, tu-tf_efficientnet_lite0, {_weights_note(config)})")
+    say(
+        f"data       train {_amount(train)} | val {_amount(val)} | windows of {config.window_px} px "
+        f"at {gsd_m:.3g} m"
+    )
+    for line in data.said:
+        say(f"           {line}")
+    if config.check:
+        _report_checks(data, gsd_m, console)
+    device = device_of(config.trainer.device)
+    threads = use_threads(config.trainer.threads)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{threads} threads"
+    say(
+        f"device     {device.type}, {name}, {precision(config.trainer)}, "
+        f"batch {config.trainer.batch_size}, {_workers(config)} workers"
+    )
+    say(f"writes     {run.folder}   ({run.folder.parent / 'latest'} points to it)")
+    say(f"watch      {run.folder / 'figures'}       stop with Ctrl-C: nothing is lost")
+
+
+def _report_checks(data: Data, gsd_m: float, console: Console) -> None:
+    checked = check_training(data.train, data.val, gsd_m=gsd_m)
+    failures = [finding for finding in checked.findings if finding.level == "failure"]
+    rest = [finding for finding in checked.findings if finding.level == "warning"]
+    console.say(
+        f"checks     {len(checked.passed)} passed, {len(rest)} warnings, {len(failures)} failures"
+    )
+    for finding in rest:
+        console.warn(finding.rule, f"{finding.text}\n  {finding.hint}")
+    if failures:
+        lines = "\n".join(f"{finding.text}\n  {finding.hint}" for finding in failures)
+        raise CatalogError(f"{lines}\n  --no-check trains all the same")
+
+
+def _weights_note(config: Buildings) -> str:
+    return "ImageNet weights: Apache-2.0" if config.weights == "imagenet" else "no prior weights"
+
+
+def _amount(view: Catalog) -> str:
+    """How much there is in a view, in words."""
+    objects = sum(image.objects for image in view.images)
+    return f"{len(view)} images, {_ground_m2(view) / 1e6:.3g} km2, {objects:,} buildings"
+
+
+def _workers(config: Buildings) -> int:
+    """One process reads ahead on a CPU that trains; on a GPU there is work for several."""
+    if config.trainer.workers is not None:
+        return config.trainer.workers
+    if device_of(config.trainer.device).type == "cpu":
+        return 1
+    return max(1, min(8, torch.get_num_threads() - 1))
+
+
+def _card(
+    data: Data, task: Segmentation, gsd_m: float, config: Buildings, run: Run, fitted: Fitted
+) -> Card:
+    low, high = _percentiles(data.train)
+    names = data.train.bands
+    bands = tuple(
+        Band(name, _WAVELENGTHS_NM.get(name), mean, std, p01, p99)
+        for name, mean, std, p01, p99 in zip(
+            names,
+            task.mean.flatten().tolist(),
+            task.std.flatten().tolist(),
+            low,
+            high,
+            strict=True,
+        )
+    )
+    return Card(
+        constructor="unet",
+        arguments=task.network.arguments,  # type: ignore[arg-type]
+        bands=bands,
+        heads={head: (head,) for head in HEADS},
+        gsd_m=gsd_m,
+        window_px=512,
+        overlap_px=128,
+        licence="MIT",
+        pretrained=_weights_note(config) if config.weights == "imagenet" else None,
+        run=f"buildings/{run.name}",
+        metrics={name: value for name, value in fitted.metrics.items() if value is not None},
+    )
+
+
+_WAVELENGTHS_NM = {"blue": 490.0, "green": 560.0, "red": 665.0, "nir": 842.0}
+"""Where nothing else is known: centres of Sentinel-2's bands of these names."""
+
+
+def _percentiles(view: Catalog) -> tuple[list[float], list[float]]:
+    """1st and 99th percentile of each band over a decimated reading of some images."""
+    dataset = view.dataset(labels=False)
+    chosen = np.linspace(0, len(dataset) - 1, min(len(dataset), 24)).astype(int)
+    values = [_overview(dataset.images[n]) for n in chosen]
+    low, high = np.percentile(np.concatenate(values, axis=1), (1, 99), axis=1)
+    return low.tolist(), high.tolist()
+
+
+def _overview(image: Image) -> Float[np.ndarray, "c n"]:
+    """Valid values of an image, read at 256 pixels a side."""
+    with Scene(image.path, driver=image.driver) as scene:
+        row, column = image.origin
+        window = (row, column, row + image.grid.height_px, column + image.grid.width_px)
+        values, valid = scene.read(window, (256, 256))
+    return values[:, valid]
+
+
+def _conclude(
+    data: Data, run: Run, fitted: Fitted, verdict: Verdict, console: Console, seconds: float
+) -> None:
+    """The end lines and the run's last record."""
+    scores = verdict.scores
+    metrics = {
+        "iou": scores.iou,
+        "precision": scores.precision,
+        "recall": scores.recall,
+        "object_f1": scores.object_f1,
+    }
+    kind = "test" if data.test else "val"
+    scene = (data.test or data.val).images[0].path
+    latest = run.folder.parent / "latest" / "package"
+    command = next_command("urbanvision", "predict", str(latest), str(scene), "--out", "maps")
+    run.finish(
+        "finished",
+        {**fitted.metrics, **{f"{kind}_{name}": value for name, value in metrics.items()}},
+        next_command=command,
+    )
+    where = "unseen towns" if data.test else "validation images"
+    size = sum(file.stat().st_size for file in run.package.iterdir()) / 1e6
+    text = "\n".join(
+        [
+            f"IoU {scores.iou:.3f}   precision {scores.precision:.2f}   recall {scores.recall:.2f}"
+            f"   F1 at IoU 0.5 {scores.object_f1:.3f}   ({verdict.images} of {verdict.of} {where})",
+            f"took       {duration(seconds)}, {fitted.step:,} steps, best at {fitted.best_step:,}"
+            + (
+                f"   warnings {fitted.warnings} ({run.logs / 'warnings.log'})"
+                * bool(fitted.warnings)
+            ),
+            f"pictures   {run.figures}",
+            f"package    {latest}   {size:.1f} MB",
+            f"next       {command}",
+        ]
+    )
+    console.answer({"run": str(run.folder), **metrics, "next": command}, text)

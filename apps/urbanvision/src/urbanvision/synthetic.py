@@ -1,6 +1,5 @@
 """Synthetic towns as a catalog: the data of a first run, nothing to download."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from gv_data.catalog import Catalog
@@ -8,42 +7,26 @@ from gv_data.console import Console
 from gv_data.indexing import index
 from gv_data.synthetic import save, town
 
-TRAIN_SEEDS = tuple(range(1, 11))
-VAL_SEEDS = (101, 102)
-TEST_SEED = 201
+SEEDS = {"train": tuple(range(1, 11)), "val": (101, 102), "test": (201, 202)}
+"""Towns that are learnt from, that choose the best weights, and that only the verdict sees."""
+
 GSD_M = 0.3
 
 
-@dataclass(frozen=True)
-class Towns:
-    """Towns on disk.
-
-    Attributes:
-        catalog: All of them but the unseen one; ``place`` is ``train`` or ``val``.
-        scene: The image of a town that training never sees.
-        labels: Its buildings.
-    """
-
-    catalog: Catalog
-    scene: Path
-    labels: Path
-
-
-def build_towns(folder: Path, console: Console) -> Towns:
-    """Make the towns and index them, unless they are there.
+def build_towns(folder: Path, console: Console) -> Catalog:
+    """Make towns and index them, unless they are there; ``place`` follows `SEEDS`.
 
     Args:
         folder: Where they go.
         console: Shows the progress.
 
     Returns:
-        The catalog and the unseen town.
+        The catalog.
     """
-    out, unseen = folder / "catalog", folder / "unseen"
+    out = folder / "catalog"
     if not (out / "images.parquet").exists():
-        for seed in console.track((*TRAIN_SEEDS, *VAL_SEEDS), "building towns", unit="towns"):
-            place = "train" if seed in TRAIN_SEEDS else "val"
-            files = save(town(seed, gsd_m=GSD_M), folder / place, nir=False)
+        seeds = [(place, seed) for place, numbers in SEEDS.items() for seed in numbers]
+        for place, seed in console.track(seeds, "building towns", unit="towns"):
+            files = save(town(seed, gsd_m=GSD_M), folder / "towns", nir=False)
             index([files.image], out, labels=files.buildings, place=place, append=True)
-    files = save(town(TEST_SEED, gsd_m=GSD_M), unseen, nir=False, stem="unseen_town")
-    return Towns(Catalog.open(out), files.image, files.buildings)
+    return Catalog.open(out)
