@@ -42,8 +42,8 @@ def evaluate(values: argparse.Namespace, console: Console) -> int:
     if isinstance(values.json, Path | str):
         atomic.write_text(Path(values.json), json.dumps(figures, indent=2) + "\n")
     if values.errors is not None:
-        tables = [table.to_crs(pooled.objects[0].crs) for table in pooled.objects]
-        vector.write(gpd.GeoDataFrame(pd.concat(tables, ignore_index=True)), values.errors)
+        lonlat = [table.to_crs("OGC:CRS84") for table in pooled.objects]
+        vector.write(gpd.GeoDataFrame(pd.concat(lonlat, ignore_index=True)), values.errors)
     console.answer(figures, _words(pooled, len(values.maps)))
     return 4 if values.min_iou is not None and not pooled.iou >= values.min_iou else 0
 

@@ -104,8 +104,8 @@ def learn(config: Buildings, launch: Launch) -> int:
         task = Segmentation(
             network,
             weights=HEADS,
-            mean=moments.mean,
-            std=moments.std,
+            mean=moments.mean.tolist(),
+            std=moments.std.tolist(),
             lr=config.trainer.lr,
             encoder_lr=config.trainer.encoder_lr,
             weight_decay=config.trainer.weight_decay,

@@ -104,10 +104,18 @@ def map_scene(
         if file.exists() and not overwrite:
             raise FileExistsError(f"{file} exists already\n  try: --overwrite or another --out")
     with staging(out) as stage:
-        made = _map(package, path, stage, windows, device, console)
+        count, area, ground = _map(package, path, stage, windows, device, console)
         for kind, file in targets(path, stage).items():
             file.replace(files[kind])
-    return replace(made, **files)
+    return BuildingMap(
+        probability=files["probability"],
+        parquet=files["parquet"],
+        geopackage=files["geopackage"],
+        preview=files["preview"],
+        buildings=count,
+        area_m2=area,
+        ground_m2=ground,
+    )
 
 
 @contextmanager
@@ -130,7 +138,8 @@ def _map(
     windows: Windows | None,
     device: torch.device | None,
     console: Console,
-) -> BuildingMap:
+) -> tuple[int, float, float]:
+    """Make all files in ``out``; number and area of the buildings, and area of the ground."""
     windows = windows or Windows(package.card.window_px, package.card.overlap_px)
     files = targets(path, out)
     with Scene(path) as scene, ExitStack() as stack:
@@ -172,7 +181,7 @@ def _map(
                 sink.append(frame)
     ground = float(area_m2([shapely.box(*grid.bounds)], grid.crs)[0]) if grid.crs else np.nan
     draw_preview(files["preview"], path, files["parquet"], count=count)
-    return BuildingMap(**files, buildings=count, area_m2=area, ground_m2=ground)
+    return count, area, ground
 
 
 def _bands(package: Package, scene: Scene) -> list[str] | None:

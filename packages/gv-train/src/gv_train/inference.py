@@ -1,7 +1,7 @@
 """Probability maps of scenes of any size, in bounded memory.
 
-Windows are read ahead of the network, weighted and summed, and rows leave as soon as no later window
-changes them: neither the scene nor its map is ever held whole.
+Windows are read ahead of the network, weighted and summed, and rows leave as soon as no later
+window changes them: neither the scene nor its map is ever held whole.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,6 @@ from torch import Tensor
 from gv_data.console import Meter, Silent
 from gv_data.grid import Grid
 from gv_data.instances import NODATA, PROBABILITY_ONE
-from gv_data.raster import Scene
 from gv_data.tiling import Blend, Tiling
 
 
@@ -27,6 +26,21 @@ class Model(Protocol):
 
     def predict(self, image: Float[Tensor, "b c h w"]) -> dict[str, Float[Tensor, "b k h w"]]:
         """Probabilities by head of images in physical units."""
+
+
+class Source(Protocol):
+    """What is mapped: an open `gv_data.raster.Scene`, or a part of one."""
+
+    grid: Grid
+
+    def read(
+        self,
+        window: tuple[float, float, float, float],
+        shape_hw: tuple[int, int],
+        *,
+        bands: Sequence[str] | None = None,
+    ) -> tuple[Float[np.ndarray, "c h w"], Bool[np.ndarray, "h w"]]:
+        """Values in physical units and where they are data; see `Scene.read`."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +74,7 @@ class Rows:
 
 def probabilities(
     model: Model,
-    scene: Scene,
+    scene: Source,
     grid: Grid,
     *,
     heads: Sequence[str],
@@ -106,7 +120,7 @@ class _Reader:
     """Reads the next batch of windows while the network works on the last."""
 
     def __init__(
-        self, scene: Scene, grid: Grid, window_px: int, bands: Sequence[str] | None
+        self, scene: Source, grid: Grid, window_px: int, bands: Sequence[str] | None
     ) -> None:
         self._scene, self._grid, self._window_px, self._bands = scene, grid, window_px, bands
 

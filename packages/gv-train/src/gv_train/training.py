@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, override
+from typing import Any, Literal, override
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
@@ -95,7 +95,7 @@ def fit(
     checkpoint = run.checkpoints / LAST if resume else None
     from_step = 0
     if checkpoint is not None:
-        from_step = int(AtomicCheckpointIO().load_checkpoint(checkpoint)["global_step"])  # type: ignore[call-overload]
+        from_step = int(AtomicCheckpointIO().load_checkpoint(checkpoint)["global_step"])
     seed_everything(seed, workers=True, verbose=False)
     use_threads(settings.threads)
     loader = data.train_dataloader()
@@ -135,7 +135,7 @@ def fit(
         raise StoppedError(stop.number, f"stopped at step {trainer.global_step:,}; all is saved")
     if best.best_value is not None and (run.checkpoints / BEST).exists():
         state = AtomicCheckpointIO().load_checkpoint(run.checkpoints / BEST)
-        task.load_state_dict(state["state_dict"])  # type: ignore[arg-type]
+        task.load_state_dict(state["state_dict"])
     return Fitted(
         pulse.best_metrics or pulse.metrics,
         trainer.global_step,
@@ -177,7 +177,7 @@ def device_of(name: str) -> torch.device:
     return device
 
 
-def precision(settings: Settings) -> str:
+def precision(settings: Settings) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
     """The precision meant by ``auto``: bf16 where the GPU computes with it."""
     if settings.precision != "auto":
         return settings.precision

@@ -28,7 +28,9 @@ def warnings_to(folder: Path) -> Iterator[Counted]:
     counted = Counted()
     handler = _Counting(folder / "warnings.log", counted)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    loggers = [logging.getLogger(name) for name in ("py.warnings", "lightning", "lightning.pytorch")]
+    loggers = [
+        logging.getLogger(name) for name in ("py.warnings", "lightning", "lightning.pytorch")
+    ]
     before = [(logger, logger.handlers[:], logger.propagate, logger.level) for logger in loggers]
     for logger in loggers:
         logger.handlers, logger.propagate = [], False
