@@ -92,7 +92,7 @@ def unet(
         heads: Number of classes of each head; one head ``interior`` of one class when not given.
         decoder_channels: Features a pixel after each of the five decoder steps, coarsest first. On
             a CPU the last steps, which work at full resolution, decide the time: these widths train
-            about 1.6 times as fast as (256, 128, 64, 32, 16), the default of segmentation_models_pytorch.
+            about 1.6 times as fast as segmentation_models_pytorch's (256, 128, 64, 32, 16).
         encoder_weights: ``imagenet`` loads ported weights (extra ``[imagenet]``), for
             ``tu-tf_efficientnet_lite0`` only. Other band counts than three are adapted.
 
