@@ -16,6 +16,7 @@ from gv_data.synthetic.setting import Density
 from gv_data.synthetic.town import town
 
 TOWN_PX = 1024
+_CACHE_BYTES = 64 * 2**20  # GDAL's own default grows with the machine's memory
 
 
 def write_mosaic(
@@ -60,7 +61,10 @@ def write_mosaic(
                     raise RasterError(f"{path} has holes: is the disk full?")
 
     shape, transform = (3, size_px, size_px), first.transform
-    with geotiff(path, shape, first.crs, transform, verify=reads_back) as image:
+    with (
+        rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES),
+        geotiff(path, shape, first.crs, transform, verify=reads_back) as image,
+    ):
         for row in range(0, size_px, side):
             for column in range(0, size_px, side):
                 piece = pieces[rng.integers(towns)]
