@@ -1,18 +1,29 @@
 """Outputs that are there whole or not at all.
 
-A file is written beside its final name, flushed to the disk, then renamed over it. A reader sees the
-old file or the new one, also after a kill or on a full disk. Left-over parts begin with a dot, carry
-the process id and are swept by the next writer of the same folder once that process is gone.
+A file is written beside its final name, flushed to the disk, then renamed over it. A reader sees
+the old file or the new one, also after a kill or on a full disk. Left-over parts begin with a dot,
+name their process and machine, and are swept by the next writer of the folder once that process is
+gone.
 """
 
+import errno
+import fcntl
+import glob
 import os
+import re
 import secrets
 import shutil
+import socket
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from gv_data.errors import DataError
+
+_HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
+_PART = re.compile(r"\..*\.(?P<pid>\d+)(-(?P<host>[0-9a-f]{8}))?\.[0-9a-f]{8}\.part")
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -46,7 +57,8 @@ def replacing(
         raise FileExistsError(f"{path} exists already")
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent)
-    part = path.parent / f".{path.stem}.{os.getpid()}.{secrets.token_hex(4)}.part{path.suffix}"
+    owner = f"{os.getpid()}-{_HOST}"
+    part = path.parent / f".{path.stem}.{owner}.{secrets.token_hex(4)}.part{path.suffix}"
     try:
         yield part
         if verify is not None:
@@ -54,14 +66,28 @@ def replacing(
         _flush(part)
         os.replace(part, path)  # noqa: PTH105  the one call the tests make fail
         _flush_entry(path.parent)
-    except OSError as error:
-        if shutil.disk_usage(path.parent).free < 1_000_000:
-            raise DataError(f"no space left to write {path}: free the disk and run again") from error
+    except (DataError, FileExistsError):
+        raise
+    except Exception as error:  # GDAL and Arrow have errors of their own for a full disk
+        if is_disk_full(error, path.parent):
+            raise DataError(
+                f"no space left to write {path}: free the disk and run again"
+            ) from error
         raise
     finally:
-        _remove(part)
-        for sidecar in part.parent.glob(f"{part.name}*"):
-            _remove(sidecar)
+        for left in part.parent.glob(f"{glob.escape(part.name)}*"):  # sidecars of GDAL too
+            _remove(left)
+
+
+def is_disk_full(error: BaseException, folder: Path) -> bool:
+    """Whether writing failed for want of space; ask before anything is cleaned up.
+
+    Args:
+        error: What was raised.
+        folder: Where the file was written.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    return number in _NO_SPACE or shutil.disk_usage(folder).free < 1_000_000
 
 
 def write_text(path: Path, text: str) -> None:
@@ -76,17 +102,42 @@ def write_text(path: Path, text: str) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the parts that killed processes left in a folder.
+    """Remove the parts that killed processes of this machine left in a folder.
 
     Args:
-        folder: Folder to look in; parts of running processes stay.
+        folder: Folder to look in; parts of running processes and of other machines stay.
     """
     for part in folder.glob(".*.part*"):
-        fields = part.name.split(".")
-        marker = next((n for n, field in enumerate(fields) if field.startswith("part")), 0)
-        owner = fields[marker - 2] if marker >= 2 else ""
-        if owner.isdigit() and not Path("/proc", owner).exists() and Path("/proc").exists():
+        named = _PART.match(part.name)
+        if named and named["host"] in (None, _HOST) and not _is_running(int(named["pid"])):
             _remove(part)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)  # signal 0 only asks
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's, but there
+        pass
+    return True
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock: what is read, changed and replaced inside meets no other writer.
+
+    Waits for the process that holds it; the system frees the lock of a killed one.
+
+    Args:
+        folder: An existing folder; its file ``.lock`` stays.
+    """
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _flush(path: Path) -> None:

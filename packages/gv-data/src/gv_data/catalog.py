@@ -1,14 +1,16 @@
 """A catalog: what images there are, where they lie and what they hold, as parquet tables.
 
-A catalog is a folder: ``images.parquet`` (GeoParquet 1.1, one row an image or a rectangular part of
-one), ``statistics.parquet`` (moments per image and band) and ``catalog.json`` (where the files are).
-Opening one reads no image. Views are lazy and immutable and speak DuckDB's SQL.
+A catalog is a folder: ``images.parquet`` (GeoParquet 1.1, one row an image or a rectangular part
+of one), ``statistics.parquet`` (moments per image and band) and ``catalog.json`` (where the files
+are). Opening one reads no image. Views are lazy and immutable and speak DuckDB's SQL, which can
+read nothing but their tables and write nothing.
 """
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +27,66 @@ from gv_data.grid import Grid
 from gv_data.statistics import Moments
 
 if TYPE_CHECKING:
-    from gv_data.dataset import CatalogDataset
+    from gv_data.dataset import CatalogDataset, Sample
 
 SCHEMA = 1
 """Version of the layout; newer ones are refused."""
+
+IMAGES = pa.schema(
+    [
+        ("id", pa.string()),
+        ("image", pa.string()),
+        ("vectors", pa.string()),
+        ("labelled_area", pa.string()),
+        ("source", pa.int32()),
+        ("driver", pa.string()),
+        ("place", pa.string()),
+        ("split", pa.string()),
+        ("crs", pa.string()),
+        ("transform", pa.list_(pa.float64())),
+        ("height_px", pa.int32()),
+        ("width_px", pa.int32()),
+        ("row", pa.int32()),
+        ("column", pa.int32()),
+        ("gsd_m", pa.float64()),
+        ("bands", pa.list_(pa.string())),
+        ("dtype", pa.string()),
+        ("nodata", pa.float64()),
+        ("objects", pa.int32()),
+        ("bytes", pa.int64()),
+        ("modified_ns", pa.int64()),
+    ]
+)
+"""Columns of ``images.parquet`` beside ``geometry`` and ``bbox``; a set may add its own."""
+
+STATISTICS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("asset", pa.string()),
+        ("band", pa.string()),
+        ("position", pa.int32()),
+        ("valid", pa.int64()),
+        ("invalid", pa.int64()),
+        ("mean", pa.float64()),
+        ("m2", pa.float64()),
+        ("minimum", pa.float64()),
+        ("maximum", pa.float64()),
+    ]
+)
+"""Columns of ``statistics.parquet``; ``position`` counts the bands of an image from 0."""
+
+_LOCKED_DOWN: dict[str, bool | float | int | list[str] | str] = {
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "allow_community_extensions": False,
+    "allow_persistent_secrets": False,
+    "memory_limit": "1GB",
+    "temp_directory": "",
+    "threads": 2,
+}
+
+_WKB = {"ARROW:extension:name": "geoarrow.wkb", "ARROW:extension:metadata": '{"crs":"OGC:CRS84"}'}
+"""Makes a column of bytes a GEOMETRY for DuckDB."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +103,8 @@ class Image:
         dtype: Type on disk.
         vectors: The file of labels, or None.
         labelled_area: The file of polygons inside which labels are complete; None: everywhere.
-        labels_crs: CRS of the label files where they do not say it themselves.
+        labels_crs: CRS that the label files are in, whatever they say; None believes them.
+        labels_swapped: Whether the label files hold y before x.
         place: Name of the place, as given when it was indexed.
         split: ``train``, ``val``, ``test`` or None.
         objects: Number of labels that touch the image.
@@ -61,6 +120,7 @@ class Image:
     vectors: Path | None
     labelled_area: Path | None
     labels_crs: str | None
+    labels_swapped: bool
     place: str | None
     split: str | None
     objects: int
@@ -88,7 +148,8 @@ class Catalog:
 
         Args:
             path: Its folder.
-            root: Folder that now holds the images, if they moved.
+            root: Folder that now holds the images and labels, if they moved: what was below the
+                deepest folder common to all of them is looked for below this one.
 
         Raises:
             CatalogError: If there is none, or a newer version of gv-data wrote it.
@@ -110,7 +171,11 @@ class Catalog:
     @cached_property
     def description(self) -> dict[str, Any]:
         """What ``catalog.json`` says."""
-        return json.loads((self.path / "catalog.json").read_text(encoding="utf-8"))
+        file = self.path / "catalog.json"
+        try:
+            return json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CatalogError(f"{file} cannot be read, index again: {error}") from error
 
     def where(self, condition: str, **tables: pa.Table | str | Path) -> "Catalog":
         """The images for which an SQL condition holds.
@@ -118,25 +183,26 @@ class Catalog:
         Args:
             condition: A DuckDB expression over the columns of ``images``.
             **tables: Tables of your own that the condition names: Arrow tables, or CSV, text or
-                parquet files. The columns of a file without header are f0, f1, ...
+                parquet files. The columns of a text file without header are f0, f1, ...
 
         Returns:
-            A view. Nothing is read yet, but the condition is parsed.
+            A view. No image is read yet, but the condition is parsed.
 
         Raises:
-            CatalogError: If it is not one SQL expression.
+            CatalogError: If it is not one SQL expression, or a table cannot be read or its name is
+                taken.
         """
         for text in (f"SELECT 1 WHERE {condition}", f"SELECT 1 WHERE (\n{condition}\n)"):
-            try:
-                count = len(duckdb.extract_statements(text))
-            except duckdb.Error as error:
-                raise CatalogError(f"condition {condition!r}: {_first_line(error)}") from error
-            if count != 1:
-                raise CatalogError(f"condition {condition!r} holds more than one statement")
-        own = {name: _table(value) for name, value in tables.items()}
-        return replace(
-            self, conditions=(*self.conditions, condition), tables={**self.tables, **own}
-        )
+            _one_statement(text, f"condition {condition!r}")
+        own = dict(self.tables)
+        for name, value in tables.items():
+            table = _table(value)
+            if not name.isidentifier() or name in ("images", "statistics"):
+                raise CatalogError(f"a table cannot be called {name!r}: choose another name")
+            if name in own and not own[name].equals(table):
+                raise CatalogError(f"another table is called {name!r} already: choose another name")
+            own[name] = table
+        return replace(self, conditions=(*self.conditions, condition), tables=own)
 
     def sql(self, query: str) -> pa.Table:
         """Answer one SQL query over ``images`` (of this view) and ``statistics``.
@@ -150,31 +216,23 @@ class Catalog:
         Raises:
             CatalogError: With DuckDB's words and the columns there are.
         """
-        connection = duckdb.connect(
-            ":memory:",
-            config={
-                "autoinstall_known_extensions": "false",
-                "autoload_known_extensions": "false",
-                "allow_community_extensions": "false",
-                "allow_persistent_secrets": "false",
-                "temp_directory": "",
-                "threads": "2",
-            },
-        )
+        _one_statement(query, f"query {query!r}")
+        connection = duckdb.connect(":memory:", config=_LOCKED_DOWN)
         try:
-            connection.register("all_images", self._images)
-            connection.register("statistics", self._statistics)
-            for name, table in self.tables.items():
+            tables = {"images": self._images, "statistics": self._statistics, **self.tables}
+            for name, table in tables.items():
                 connection.register(name, table)
             connection.execute("SET enable_external_access=false")
             connection.execute("SET lock_configuration=true")
-            conditions = "".join(f" AND (\n{c}\n)" for c in self.conditions)
-            # the alias lets a condition's own sub-queries say images.id
-            connection.execute(
-                "CREATE TEMP TABLE images AS "
-                f"SELECT * FROM all_images AS images WHERE true{conditions} ORDER BY id"
-            )
-            return connection.sql(query).to_arrow_table()
+            conditions = "".join(f" AND (\n{condition}\n)" for condition in self.conditions)
+            chosen = connection.sql(f"SELECT * FROM images WHERE true{conditions} ORDER BY id")
+            view = chosen.to_arrow_table()
+            connection.unregister("images")
+            connection.register("images", view)
+            answer = connection.sql(query)
+            if answer is None:
+                raise CatalogError(f"query {query!r} has no answer: ask with SELECT")
+            return answer.to_arrow_table()
         except duckdb.Error as error:
             columns = ", ".join(self._images.column_names)
             raise CatalogError(f"{_first_line(error)}\n  columns of images: {columns}") from error
@@ -183,16 +241,31 @@ class Catalog:
 
     @cached_property
     def _images(self) -> pa.Table:
-        return pq.read_table(self.path / "images.parquet")
+        table = _read(self.path / "images.parquet")
+        position = table.column_names.index("geometry")
+        wkb = pa.field("geometry", pa.binary(), metadata=_WKB)
+        return table.set_column(position, wkb, table["geometry"].cast(pa.binary()))
 
     @cached_property
     def _statistics(self) -> pa.Table:
-        return pq.read_table(self.path / "statistics.parquet")
+        return _read(self.path / "statistics.parquet")
 
     @cached_property
     def images(self) -> tuple[Image, ...]:
         """The rows of the view, ordered by id."""
-        return tuple(self._image(row) for row in self.sql("SELECT * FROM images").to_pylist())
+        names = ", ".join(f'"{name}"' for name in IMAGES.names)
+        rows = self.sql(f"SELECT {names} FROM images ORDER BY id").to_pylist()
+        roots = self._roots
+        return tuple(self._image(row, roots[row["source"]]) for row in rows)
+
+    @property
+    def _roots(self) -> list["_Root"]:
+        """The folder of each source, where it is now."""
+        recorded = [Path(source["root"]) for source in self.description["sources"]]
+        if self.root is None:
+            return [_Root(path) for path in recorded]
+        common = os.path.commonpath(recorded)
+        return [_Root(self.root / path.relative_to(common)) for path in recorded]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -204,18 +277,20 @@ class Catalog:
         Raises:
             CatalogError: If the view is empty or its images differ in bands.
         """
-        rows = self.sql(
-            "SELECT s.* FROM statistics s SEMI JOIN images USING (id) ORDER BY s.id, s.position"
-        ).to_pylist()
-        bands = self.bands
-        total = Moments.none(len(bands))
-        for start in range(0, len(rows), len(bands)):
-            part = rows[start : start + len(bands)]
-            columns = {
-                name: np.array([row[name] for row in part], np.float64)
-                for name in ("mean", "m2", "minimum", "maximum")
-            }
-            total += Moments(part[0]["valid"], part[0]["invalid"], **columns)
+        bands = len(self.bands)
+        table = self.sql(
+            "SELECT s.* FROM statistics s SEMI JOIN images USING (id) WHERE s.asset = 'image' "
+            "ORDER BY s.id, s.position"
+        )
+        if len(table) != bands * len(self):
+            raise CatalogError(f"{self.path} lacks statistics of some images: index again")
+        columns = {
+            name: table[name].to_numpy().reshape(-1, bands)
+            for name in ("valid", "invalid", "mean", "m2", "minimum", "maximum")
+        }
+        total = Moments.none(bands)
+        for valid, invalid, *values in zip(*columns.values(), strict=True):
+            total += Moments(int(valid[0]), int(invalid[0]), *values)
         return total
 
     @property
@@ -229,54 +304,84 @@ class Catalog:
         if len(kinds) != 1:
             said = " and ".join("+".join(kind) for kind in kinds) or "no images at all"
             raise CatalogError(
-                f"{self.path}{self._said()} holds {said}; one set of bands is needed\n"
+                f"{self.said} holds {said}; one set of bands is needed\n"
                 '  try: a condition such as "len(bands) = 3"'
             )
         return kinds[0]
 
-    def dataset(self, **settings: Any) -> "CatalogDataset":  # noqa: ANN401  passed on as they are
-        """A dataset of windows of this view; see `gv_data.dataset.CatalogDataset`."""
+    def dataset(
+        self,
+        *,
+        gsd_m: float | None = None,
+        labels: bool = True,
+        edge_px: int = 2,
+        transforms: "Callable[[Sample, np.random.Generator], Sample] | None" = None,
+    ) -> "CatalogDataset":
+        """Windows of this view; see `gv_data.dataset.CatalogDataset`."""
         from gv_data.dataset import CatalogDataset
 
-        return CatalogDataset(self, **settings)
+        return CatalogDataset(
+            self, gsd_m=gsd_m, labels=labels, edge_px=edge_px, transforms=transforms
+        )
 
-    def _said(self) -> str:
-        return f" where {' and '.join(self.conditions)}" if self.conditions else ""
+    @property
+    def said(self) -> str:
+        """The view in words: its folder and conditions."""
+        conditions = " and ".join(self.conditions)
+        return f"{self.path} where {conditions}" if conditions else str(self.path)
 
-    def _image(self, row: Mapping[str, Any]) -> Image:
-        source = self.description["sources"][row["source"]]
-        root = self.root or Path(source["root"])
+    def _image(self, row: Mapping[str, Any], root: "_Root") -> Image:
         grid = Grid(
-            None if row["crs"] is None else CRS(row["crs"]),
+            None if row["crs"] is None else _crs(row["crs"]),
             Affine(*row["transform"]),
             row["height_px"],
             row["width_px"],
         )
+        source = self.description["sources"][row["source"]]
         return Image(
             id=row["id"],
-            path=_inside(root, row["image"]),
+            path=root.resolve(row["image"]),
             driver=row["driver"],
             grid=grid,
             origin=(row["row"], row["column"]),
             bands=tuple(row["bands"]),
             dtype=row["dtype"],
-            vectors=None if row["vectors"] is None else _inside(root, row["vectors"]),
+            vectors=None if row["vectors"] is None else root.resolve(row["vectors"]),
             labelled_area=(
-                None if row["labelled_area"] is None else _inside(root, row["labelled_area"])
+                None if row["labelled_area"] is None else root.resolve(row["labelled_area"])
             ),
-            labels_crs=source.get("labels_crs"),
+            labels_crs=source["labels_crs"],
+            labels_swapped=source["labels_swapped"],
             place=row["place"],
             split=row["split"],
             objects=row["objects"],
         )
 
 
-def _inside(root: Path, relative: str) -> Path:
-    """Resolve a path of the catalog; it may not leave its root."""
-    path = (root / relative).resolve()
-    if not path.is_relative_to(root.resolve()):
-        raise CatalogError(f"the catalog names {relative}, which lies outside its root {root}")
-    return path
+class _Root:
+    """A folder that paths of a catalog may not leave."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+
+    def resolve(self, relative: str) -> Path:
+        path = (self.folder / relative).resolve()
+        if not path.is_relative_to(self.folder):
+            raise CatalogError(
+                f"the catalog names {relative}, which lies outside its root {self.folder}"
+            )
+        return path
+
+
+_crs = lru_cache(CRS.from_user_input)
+
+
+def _read(path: Path) -> pa.Table:
+    """A table of the catalog, its checksums verified."""
+    try:
+        return pq.read_table(path, page_checksum_verification=True)
+    except (OSError, pa.ArrowException) as error:
+        raise CatalogError(f"{path} cannot be read, index again: {error}") from error
 
 
 def _table(value: pa.Table | str | Path) -> pa.Table:
@@ -288,11 +393,24 @@ def _table(value: pa.Table | str | Path) -> pa.Table:
         raise CatalogError(
             f"{path} is not there: a table is an Arrow table, a CSV or a parquet file"
         )
-    if path.suffix == ".parquet":
-        return pq.read_table(path)
-    plain = path.suffix != ".csv"
-    options = pa.csv.ReadOptions(autogenerate_column_names=plain)
-    return pa.csv.read_csv(path, read_options=options)
+    try:
+        if path.suffix == ".parquet":
+            return pq.read_table(path)
+        plain = path.suffix != ".csv"
+        options = pyarrow.csv.ReadOptions(autogenerate_column_names=plain)
+        return pyarrow.csv.read_csv(path, read_options=options)
+    except (OSError, pa.ArrowException) as error:
+        raise CatalogError(f"{path} cannot be read as a table: {error}") from error
+
+
+def _one_statement(text: str, said: str) -> None:
+    """Refuse what is not exactly one SQL statement."""
+    try:
+        count = len(duckdb.extract_statements(text))
+    except duckdb.Error as error:
+        raise CatalogError(f"{said}: {_first_line(error)}") from error
+    if count != 1:
+        raise CatalogError(f"{said} holds {count} statements, not one")
 
 
 def _first_line(error: duckdb.Error) -> str:

@@ -1,4 +1,4 @@
-"""Views of a catalog as Lightning's loaders: random windows to learn from, a grid to validate on."""
+"""Views of a catalog as Lightning's loaders: random windows to learn from, a grid to check on."""
 
 from typing import override
 

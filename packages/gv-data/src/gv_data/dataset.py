@@ -5,9 +5,11 @@ A sample is torchgeo's dictionary: ``image`` float32 (c, h, w) in physical units
 `IGNORE` marks what nobody labelled. Nothing is opened before the first window is asked for.
 """
 
+import os
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import geopandas as gpd
@@ -96,21 +98,27 @@ class CatalogDataset(Dataset[Sample]):
             transforms: Changes a sample; gets a generator seeded by the window.
 
         Raises:
-            CatalogError: If the view holds no image.
+            CatalogError: If the view holds no image, or labels are wanted that some do not have.
         """
         self.catalog = catalog
         self.images = catalog.images
         if not self.images:
+            raise CatalogError(f"there is no image in {catalog.said}")
+        bare = [image.id for image in self.images if image.vectors is None]
+        if labels and bare:
             raise CatalogError(
-                f"no image of {catalog.path} fits {' and '.join(catalog.conditions)}"
+                f"{len(bare)} of {len(self.images)} images in {catalog.said} have no labels, "
+                f"{bare[0]} for one\n  try: the condition vectors IS NOT NULL, or gv-data index "
+                "... --labels FILE"
             )
         self.gsd_m = gsd_m
         self.labels = labels
         self.edge_px = edge_px
         self.transforms = transforms
         self.grids = [image.grid.at_gsd(gsd_m) for image in self.images]
-        self._scenes: OrderedDict[Any, Scene] = OrderedDict()
-        self._labels: dict[Any, Labels] = {}
+        self._scenes: OrderedDict[Path, Scene] = OrderedDict()
+        self._process = os.getpid()
+        self._labels: dict[tuple[Path | str | bool | None, ...], Labels] = {}
 
     @cached_property
     def index(self) -> gpd.GeoDataFrame:
@@ -145,17 +153,17 @@ class CatalogDataset(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, query: "ImageSlice | tuple[slice, ...] | int") -> Sample:
+    def __getitem__(self, index: "ImageSlice | tuple[slice, ...] | int") -> Sample:
         """Read one window.
 
         Args:
-            query: An `ImageSlice`; or a torchgeo ``GeoSlice`` with steps, read from the first image
+            index: An `ImageSlice`; or a torchgeo ``GeoSlice`` with steps, read from the first image
                 that holds its centre; or the position of an image, read whole.
 
         Returns:
             The sample.
         """
-        query = self._placed(query)
+        query = self._placed(index)
         image, grid = self.images[query.row], self._window(query)
         values, valid = self._read(image, grid)
         sample: Sample = {
@@ -202,19 +210,20 @@ class CatalogDataset(Dataset[Sample]):
         top, left, bottom, right = image.grid.rows_columns(grid.bounds)
         row, column = image.origin
         window = (top + row, left + column, bottom + row, right + column)
-        values, valid = self._scene(image).read(window, grid.shape_hw)
-        whole = (0, 0, image.grid.height_px, image.grid.width_px)
-        outside = _outside((top, left, bottom, right), grid.shape_hw, whole)
-        values[:, outside] = 0
-        valid[outside] = False
-        return values, valid
+        scene = self._scene(image)
+        values, valid = scene.read(window, grid.shape_hw)
+        inside = np.ix_(
+            _inside(top, bottom, grid.height_px, row, image.grid.height_px, scene.grid.height_px),
+            _inside(left, right, grid.width_px, column, image.grid.width_px, scene.grid.width_px),
+        )
+        shown = np.zeros_like(valid)
+        shown[inside] = valid[inside]
+        return np.where(shown, values, np.float32(0)), shown
 
     def _truth(self, image: Image, grid: Grid, valid: np.ndarray) -> Sample:
-        if image.vectors is None:
-            raise CatalogError(f"{image.id} has no labels\n  try: gv-data index ... --labels FILE")
-        key = (image.vectors, image.labelled_area, image.labels_crs)
+        key = (image.vectors, image.labelled_area, image.labels_crs, image.labels_swapped)
         if key not in self._labels:
-            self._labels[key] = Labels.read(key[0], labelled_area=key[1], crs=key[2])
+            self._labels[key] = Labels.of(image)
         truth = self._labels[key].on(grid)
         known = valid & truth.labelled
         edge = polygons.outline(truth.instances, width_px=self.edge_px)
@@ -225,6 +234,8 @@ class CatalogDataset(Dataset[Sample]):
 
     def _scene(self, image: Image) -> Scene:
         """The open file of an image; the least recently used one is closed when there are many."""
+        if self._process != os.getpid():  # forked: the parent's files share their positions with us
+            self._scenes, self._process = OrderedDict(), os.getpid()
         if image.path in self._scenes:
             self._scenes.move_to_end(image.path)
         else:
@@ -250,18 +261,26 @@ def _rebuilt(slices: tuple[slice, slice], row: int, seed: int) -> ImageSlice:
     return made
 
 
-def _outside(
-    window: tuple[float, float, float, float],
-    shape_hw: tuple[int, int],
-    whole: tuple[int, int, int, int],
+def _inside(
+    first: float, last: float, count: int, origin: int, size: int, file_size: int
 ) -> np.ndarray:
-    """Pixels of a window whose centre lies outside a rectangle of its file."""
-    top, left, bottom, right = window
-    rows = top + (np.arange(shape_hw[0]) + 0.5) * (bottom - top) / shape_hw[0]
-    columns = left + (np.arange(shape_hw[1]) + 0.5) * (right - left) / shape_hw[1]
-    inside_rows = (rows >= whole[0]) & (rows < whole[2])
-    inside_columns = (columns >= whole[1]) & (columns < whole[3])
-    return ~(inside_rows[:, None] & inside_columns)
+    """Which of ``count`` pixels along one axis show a part only, and nothing beside it.
+
+    Args:
+        first: Where they begin, in pixels of the file from the part's first.
+        last: Where they end.
+        count: How many they are.
+        origin: First pixel of the part in its file.
+        size: Pixels of the part.
+        file_size: Pixels of the file.
+    """
+    step = (last - first) / count
+    centres = first + (np.arange(count) + 0.5) * step
+    # a fine pixel is interpolated from its neighbours' centres, a coarse one averages its extent
+    reach = max(0.5, step / 2)
+    begin = reach if origin > 0 else 0.0
+    end = size - (reach if origin + size < file_size else 0.0)
+    return (centres >= begin - 1e-5) & (centres <= end + 1e-5)
 
 
 def _tensor(value: Any) -> Any:  # noqa: ANN401  a sample holds arrays and text

@@ -6,11 +6,15 @@ units in EPSG:3857 is 0.13 m at 27 degrees north.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
+import shapely
 from affine import Affine
 from pyproj import CRS, Geod, Transformer
+from pyproj.exceptions import ProjError
 
 from gv_data.errors import RasterError
 
@@ -19,6 +23,12 @@ Bounds = tuple[float, float, float, float]
 
 _GEOD = Geod(ellps="WGS84")
 _LONLAT = CRS("OGC:CRS84")
+
+_LEAN_MAX_PX = 0.01
+"""How far rows and columns may lean over the whole image: what rounding leaves in a transform."""
+
+_STRAIGHT_M = 10_000
+"""A side up to this long is drawn as one line: in a UTM zone it bends by some metres at most."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +50,12 @@ class Grid:
     def __post_init__(self) -> None:
         if self.height_px < 1 or self.width_px < 1:
             raise RasterError(f"a grid needs pixels, got {self.height_px} x {self.width_px}")
-        if self.transform.b or self.transform.d:
+        a, b, _, d, e, _, *_ = self.transform
+        if not (a and e and all(map(math.isfinite, self.transform))):
+            raise RasterError(
+                f"pixels need a width and a height, the transform is {tuple(self.transform)}"
+            )
+        if max(abs(b * self.height_px / a), abs(d * self.width_px / e)) > _LEAN_MAX_PX:
             raise RasterError("a grid with rotated rows is not supported: warp it north-up first")
 
     @property
@@ -51,8 +66,8 @@ class Grid:
     @property
     def bounds(self) -> Bounds:
         """West, south, east, north in CRS units."""
-        x0, y0 = self.transform * (0, 0)
-        x1, y1 = self.transform * (self.width_px, self.height_px)
+        x0, y0 = self.transform @ (0, 0)
+        x1, y1 = self.transform @ (self.width_px, self.height_px)
         return min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
 
     @cached_property
@@ -64,21 +79,18 @@ class Grid:
         """
         if self.crs is None:
             raise RasterError("an image without CRS has no size on the ground")
-        step_px = 50  # long enough for the digits of the inverse geodesic, short enough to be local
+        # long enough for the digits of the inverse geodesic, short enough to be local
+        down, across = min(50, self.height_px / 2), min(50, self.width_px / 2)
         row, column = self.height_px / 2, self.width_px / 2
-        ends = [
-            (column - step_px, row),
-            (column + step_px, row),
-            (column, row - step_px),
-            (column, row + step_px),
-        ]
-        to_lonlat = Transformer.from_crs(self.crs, _LONLAT, always_xy=True)
-        lon, lat = to_lonlat.transform(*zip(*(self.transform * end for end in ends), strict=True))
-        if not all(map(math.isfinite, (*lon, *lat))):
-            raise RasterError(f"the image does not lie on the Earth: {self.bounds} in {self.crs}")
-        across = _GEOD.inv(lon[0], lat[0], lon[1], lat[1])[2] / (2 * step_px)
-        along = _GEOD.inv(lon[2], lat[2], lon[3], lat[3])[2] / (2 * step_px)
-        return along, across
+        lon, lat = self._to_lonlat(
+            (column - across, row),
+            (column + across, row),
+            (column, row - down),
+            (column, row + down),
+        )
+        width_m = _GEOD.inv(lon[0], lat[0], lon[1], lat[1])[2] / (2 * across)
+        height_m = _GEOD.inv(lon[2], lat[2], lon[3], lat[3])[2] / (2 * down)
+        return height_m, width_m
 
     @property
     def gsd_m(self) -> float:
@@ -95,6 +107,10 @@ class Grid:
             A grid with exactly these bounds; its pixels differ from ``gsd_m`` by as much as whole
             numbers of rows and columns require (under 0.5 / rows).
 
+        Raises:
+            RasterError: If a size is asked for that is not above 0, or the image is not
+                georeferenced.
+
         Examples:
             >>> utm = Grid(CRS(32637), Affine(0.5, 0, 500_000, 0, -0.5, 0), 100, 200)
             >>> utm.at_gsd(1.0).shape_hw
@@ -102,11 +118,26 @@ class Grid:
         """
         if gsd_m is None:
             return self
-        along, across = self.pixel_m
-        height = max(1, round(self.height_px * along / gsd_m))
-        width = max(1, round(self.width_px * across / gsd_m))
+        if not 0 < gsd_m < math.inf:
+            raise RasterError(f"a ground sampling distance is above 0 m, got {gsd_m}")
+        height_m, width_m = self.pixel_m
+        return self.scaled(gsd_m / height_m, gsd_m / width_m)
+
+    def scaled(self, down: float, across: float) -> "Grid":
+        """The same ground with pixels some times as high and as wide.
+
+        Args:
+            down: Wanted factor on the height of a pixel.
+            across: Wanted factor on its width.
+
+        Returns:
+            A grid with exactly these bounds, the factors as near as whole numbers of rows and
+            columns allow.
+        """
+        height = max(1, round(self.height_px / down))
+        width = max(1, round(self.width_px / across))
         scale = Affine.scale(self.width_px / width, self.height_px / height)
-        return Grid(self.crs, self.transform @ scale, height, width)
+        return replace(self, transform=self.transform @ scale, height_px=height, width_px=width)
 
     def part(self, row: int, column: int, height_px: int, width_px: int) -> "Grid":
         """The window of some rows and columns; it may reach beyond the grid."""
@@ -116,14 +147,50 @@ class Grid:
     def rows_columns(self, bounds: Bounds) -> tuple[float, float, float, float]:
         """First row, first column, last row, last column (corners, not rounded) of some bounds."""
         west, south, east, north = bounds
-        c0, r0 = ~self.transform * (west, north)
-        c1, r1 = ~self.transform * (east, south)
+        c0, r0 = ~self.transform @ (west, north)
+        c1, r1 = ~self.transform @ (east, south)
         return min(r0, r1), min(c0, c1), max(r0, r1), max(c0, c1)
 
     def lonlat_bounds(self) -> Bounds:
-        """Bounds in degrees of longitude and latitude (OGC:CRS84)."""
-        if self.crs is None:
-            raise RasterError("an image without CRS has no longitude and latitude")
-        return Transformer.from_crs(self.crs, _LONLAT, always_xy=True).transform_bounds(
-            *self.bounds
+        """Bounds in degrees of longitude and latitude (OGC:CRS84).
+
+        Raises:
+            RasterError: If the image is not georeferenced or lies across the antimeridian.
+        """
+        return self.footprint().bounds
+
+    def footprint(self) -> shapely.Polygon:
+        """Outline of the grid in degrees of longitude and latitude (OGC:CRS84).
+
+        Raises:
+            RasterError: If the image is not georeferenced or lies across the antimeridian.
+        """
+        height, width = self.shape_hw
+        rows, columns = (
+            np.linspace(0, size, 2 + min(15, int(size * side_m / _STRAIGHT_M)))[:-1]
+            for size, side_m in zip(self.shape_hw, self.pixel_m, strict=True)
         )
+        lon, lat = self._to_lonlat(
+            *((column, 0) for column in columns),
+            *((width, row) for row in rows),
+            *((width - column, height) for column in columns),
+            *((0, height - row) for row in rows),
+        )
+        if np.abs(np.diff(lon, append=lon[0])).max() > 180:
+            raise RasterError("an image across the antimeridian is not supported: cut it there")
+        return shapely.Polygon(list(zip(lon, lat, strict=True)))
+
+    def _to_lonlat(self, *corners: tuple[float, float]) -> tuple[Sequence[float], Sequence[float]]:
+        """Longitudes and latitudes of some (column, row)."""
+        if self.crs is None:
+            raise RasterError("an image without CRS has no place on the ground")
+        x, y = zip(*(self.transform @ corner for corner in corners), strict=True)
+        try:
+            lon, lat = Transformer.from_crs(self.crs, _LONLAT, always_xy=True).transform(x, y)
+        except ProjError as error:
+            raise RasterError(
+                f"{self.crs.name!r} cannot be related to the Earth: {error}"
+            ) from error
+        if not all(map(math.isfinite, (*lon, *lat))):
+            raise RasterError(f"the image does not lie on the Earth: {self.bounds} in {self.crs}")
+        return lon, lat

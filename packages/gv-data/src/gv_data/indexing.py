@@ -8,20 +8,18 @@ normalise. Broken files are recorded and left out; the rest goes on.
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from shapely.geometry import box
+from pyproj import CRS
 
-from gv_data import atomic
-from gv_data.catalog import SCHEMA, Catalog
+from gv_data import atomic, vector
+from gv_data.catalog import IMAGES, SCHEMA, STATISTICS, Catalog
 from gv_data.errors import CatalogError, DataError
-from gv_data.grid import Grid
 from gv_data.labels import Labels
 from gv_data.raster import Scene
 from gv_data.statistics import Moments
@@ -57,6 +55,7 @@ class Indexed:
 
     Attributes:
         catalog: The catalog, with the new rows.
+        new: A view of the new rows.
         added: Number of new rows.
         refused: The files that could not be used, with the reason.
         objects: Number of labels that lie on the new images.
@@ -66,6 +65,7 @@ class Indexed:
     """
 
     catalog: Catalog
+    new: Catalog
     added: int
     refused: tuple[tuple[Path, str], ...]
     objects: int
@@ -81,6 +81,7 @@ def index(
     labels: Path | None = None,
     labelled_area: Path | None = None,
     labels_crs: str | None = None,
+    swap_xy: bool = False,
     place: str | None = None,
     append: bool = False,
     georeference: bool = True,
@@ -90,16 +91,19 @@ def index(
     """Make or extend a catalog.
 
     Args:
-        inputs: Images, or folders that are searched for them.
+        inputs: Images, or folders that are searched for them. An image is called after its file,
+            with the folders between it and the given one.
         out: Folder of the catalog.
         labels: Polygons, in any CRS; they stay where they are and are rasterised on reading.
         labelled_area: Polygons inside which the labels are complete; elsewhere nothing is learnt
             and nothing counted. None means everywhere.
-        labels_crs: CRS of the label files where they do not say it.
+        labels_crs: CRS that the label files are in, whatever they say; None believes them.
+        swap_xy: Whether the label files hold y before x.
         place: Name of the place; it begins the ids.
         append: Whether to add to an existing catalog.
         georeference: Whether images without CRS are refused (they can hold no labels).
-        parts: Cuts an open image into rows of their own; None makes one row of it.
+        parts: Cuts an open image into rows of their own; None makes one row of it. Parts without
+            any data are left out.
         track: Wraps the list of images, to show progress.
 
     Returns:
@@ -110,48 +114,53 @@ def index(
             is not set. Nothing is written then.
         DataError: If the labels cannot be read, are empty, or touch none of the images.
     """
-    if (out / "images.parquet").exists() and not append:
-        raise CatalogError(
-            f"{out} is a catalog already\n  try: --append to add to it, or another --out"
-        )
-    files = list(_find(inputs))
-    known = _known_labels(labels, labelled_area, labels_crs)
+    if labels is None and (labelled_area or labels_crs or swap_xy):
+        raise CatalogError("a labelled area, a CRS of labels and swapped labels need labels")
+    old = _existing(out, append=append)
+    files = _named(inputs, place, {image.id for image in old.images} if old else set())
+    known = None
+    if labels is not None:
+        known = Labels.read(labels, labelled_area=labelled_area, crs=labels_crs, swap_xy=swap_xy)
     root = _root([*files, *filter(None, (labels, labelled_area))])
-    old = Catalog.open(out) if append and (out / "images.parquet").exists() else None
-    sources = list(old.description["sources"]) if old else []
+    assets = {
+        "vectors": None if labels is None else _relative(labels, root),
+        "labelled_area": None if labelled_area is None else _relative(labelled_area, root),
+    }
     rows, statistics, refused = [], [], []
     touched: set[int] = set()
-    for file in track(files):
+    reached = known is None
+    for file in track(list(files)):
         try:
-            with Scene(file) as scene:
-                if scene.grid.crs is None and (georeference or known):
-                    raise DataError(
-                        f"{file} has no CRS or transform, so nothing says where it lies\n"
-                        "  try: gdal_edit -a_srs and -a_ullr, or --no-georeference without labels"
-                    )
-                for part in _parts(scene, known, parts):
-                    row, moments, on_it = _measure(scene, part, known, place)
-                    row |= {
-                        "source": len(sources),
-                        "image": _relative(file, root),
-                        "vectors": None if labels is None else _relative(labels, root),
-                        "labelled_area": (
-                            None if labelled_area is None else _relative(labelled_area, root)
-                        ),
-                    }
-                    touched |= on_it
-                    rows.append(row)
-                    statistics += _statistics_rows(row, moments)
+            with _open(file, georeferenced=georeference or known is not None) as scene:
+                measured = [
+                    _measure(scene, part, known, files[file])
+                    for part in (parts(scene, known) if parts else [_whole(scene)])
+                ]
+                reached = reached or (known is not None and known.reach(scene.grid))
+            measured = [found for found in measured if found[1].valid]
+            if not measured:
+                raise CatalogError(f"{file} holds no data: every pixel is nodata")
         except DataError as error:
             refused.append((file, str(error)))
+            continue
+        for row, moments, on_it in measured:
+            touched |= on_it
+            rows.append({**row, "image": _relative(file, root), **assets, "place": place})
+            statistics += _statistics_rows(row, moments)
     if not rows:
         reasons = "\n".join(reason for _, reason in refused[:3])
         raise CatalogError(f"none of {len(files)} images can be used:\n{reasons}")
     if known and not touched:
-        raise CatalogError(known.why_outside([row["geometry"].bounds for row in rows]))
-    _write(out, old, rows, statistics, [*sources, {"root": str(root), "labels_crs": labels_crs}])
+        bounds = [row["geometry"].bounds for row in rows]
+        raise CatalogError(known.why_outside(bounds, images_crs=rows[0]["crs"]))
+    if not reached:
+        raise CatalogError(f"{labelled_area} and the images do not overlap")
+    source = {"root": str(root), "labels_crs": labels_crs, "labels_swapped": swap_xy}
+    number = _write(out, rows, statistics, source, append=append)
+    catalog = Catalog.open(out)
     return Indexed(
-        Catalog.open(out),
+        catalog,
+        catalog.where(f"source = {number}"),
         added=len(rows),
         refused=tuple(refused),
         objects=len(touched),
@@ -161,33 +170,55 @@ def index(
     )
 
 
-def _known_labels(labels: Path | None, area: Path | None, crs: str | None) -> Labels | None:
-    if labels is None:
+def _existing(out: Path, *, append: bool) -> Catalog | None:
+    if not (out / "images.parquet").exists():
         return None
-    return Labels.read(labels, labelled_area=area, crs=crs)
+    if not append:
+        raise CatalogError(
+            f"{out} is a catalog already\n  try: --append to add to it, or another --out"
+        )
+    return Catalog.open(out)
 
 
-def _find(inputs: Sequence[Path]) -> Iterator[Path]:
-    """All images of some files and folders, sorted, sidecars left out."""
-    found = False
-    for given in inputs:
-        if given.is_dir():
-            inside = sorted(
-                f
-                for f in given.rglob("*")
-                if f.suffix.lower() in SUFFIXES and f.is_file() and not f.name.startswith(".")
+def _named(inputs: Sequence[Path], place: str | None, taken: set[str]) -> dict[Path, str]:
+    """All images of some files and folders in order, with their ids.
+
+    Raises:
+        CatalogError: If there is none, or two would have the same id.
+    """
+    named: dict[Path, str] = {}
+    taken = set(taken)
+    for file, name in _find(inputs):
+        called = f"{place}/{name}" if place else name
+        if file in named:
+            continue
+        if called in taken:
+            raise CatalogError(
+                f"two images would be called {called}: {file} and one that is there already\n"
+                "  try: another --place"
             )
-            found |= bool(inside)
-            yield from (file.resolve() for file in inside)
-        elif given.exists():
-            found = True
-            yield given.resolve()
-        else:
-            raise CatalogError(f"{given} is not there")
-    if not found:
+        named[file] = called
+        taken.add(called)
+    if not named:
         raise CatalogError(
             f"no image in {', '.join(map(str, inputs))}; looked for {', '.join(SUFFIXES)}"
         )
+    return named
+
+
+def _find(inputs: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """Images and their names, sorted, hidden files left out."""
+    for given in inputs:
+        if given.is_dir():
+            for file in sorted(given.rglob("*")):
+                inside = file.relative_to(given)
+                hidden = any(name.startswith(".") for name in inside.parts)
+                if file.suffix.lower() in SUFFIXES and file.is_file() and not hidden:
+                    yield file.resolve(), inside.with_suffix("").as_posix()
+        elif given.exists():
+            yield given.resolve(), given.stem
+        else:
+            raise CatalogError(f"{given} is not there")
 
 
 def _root(files: Iterable[Path]) -> Path:
@@ -198,18 +229,24 @@ def _relative(file: Path, root: Path) -> str:
     return file.resolve().relative_to(root).as_posix()
 
 
-def _parts(
-    scene: Scene,
-    labels: Labels | None,
-    parts: Callable[[Scene, Labels | None], Sequence[Part]] | None,
-) -> Sequence[Part]:
-    if parts is None:
-        return [Part("", 0, 0, *scene.grid.shape_hw)]
-    return parts(scene, labels)
+def _open(file: Path, *, georeferenced: bool) -> Scene:
+    scene = Scene(file)
+    if scene.grid.crs is None and georeferenced:
+        scene.close()
+        raise CatalogError(
+            f"{file} has no CRS or transform, so nothing says where it lies\n"
+            "  try: rio edit-info --crs EPSG:... --transform ..., or, without labels, "
+            "--no-georeference"
+        )
+    return scene
+
+
+def _whole(scene: Scene) -> Part:
+    return Part("", 0, 0, *scene.grid.shape_hw)
 
 
 def _measure(
-    scene: Scene, part: Part, labels: Labels | None, place: str | None
+    scene: Scene, part: Part, labels: Labels | None, name: str
 ) -> tuple[dict[str, Any], Moments, set[int]]:
     """The row of one part, its moments, and the numbers of the labels on it."""
     grid = scene.grid.part(part.row, part.column, part.height_px, part.width_px)
@@ -218,14 +255,12 @@ def _measure(
         end = min(row + 512, part.row + part.height_px)
         moments += Moments.of(*scene.read((row, part.column, end, part.column + part.width_px)))
     on_it = set(labels.touching(grid)) if labels else set()
-    name = f"{scene.path.stem}{part.name}"
     placed = grid.crs is not None
     row = {
-        "id": f"{place}/{name}" if place else name,
+        "id": f"{name}{part.name}",
         "driver": scene.driver,
-        "place": place,
         "split": part.split,
-        "crs": _crs_text(grid) if placed else None,
+        "crs": None if grid.crs is None else _crs_text(grid.crs),
         "transform": list(grid.transform)[:6],
         "height_px": grid.height_px,
         "width_px": grid.width_px,
@@ -238,27 +273,31 @@ def _measure(
         "objects": len(on_it),
         "bytes": scene.path.stat().st_size,
         "modified_ns": scene.path.stat().st_mtime_ns,
-        "geometry": box(*grid.lonlat_bounds()) if placed else None,
+        "geometry": grid.footprint() if placed else None,
     }
     return row, moments, on_it
 
 
-def _crs_text(grid: Grid) -> str:
-    authority = grid.crs.to_authority() if grid.crs else None
-    return ":".join(authority) if authority else grid.crs.to_wkt() if grid.crs else ""
+def _crs_text(crs: CRS) -> str:
+    """A short name where it says the same, else all of it."""
+    named = crs.to_authority()
+    short = ":".join(named) if named else None
+    return short if short and CRS(short) == crs else crs.to_wkt()
 
 
 def _statistics_rows(row: Mapping[str, Any], moments: Moments) -> list[dict[str, Any]]:
-    named = asdict(moments)
-    counts = {name: named.pop(name) for name in ("valid", "invalid")}
     return [
         {
             "id": row["id"],
             "asset": "image",
             "band": band,
             "position": position,
-            **counts,
-            **{name: float(values[position]) for name, values in named.items()},
+            "valid": moments.valid,
+            "invalid": moments.invalid,
+            "mean": moments.mean[position],
+            "m2": moments.m2[position],
+            "minimum": moments.minimum[position],
+            "maximum": moments.maximum[position],
         }
         for position, band in enumerate(row["bands"])
     ]
@@ -266,46 +305,44 @@ def _statistics_rows(row: Mapping[str, Any], moments: Moments) -> list[dict[str,
 
 def _write(
     out: Path,
-    old: Catalog | None,
     rows: list[dict[str, Any]],
     statistics: list[dict[str, Any]],
-    sources: list[dict[str, Any]],
-) -> None:
-    """Write all tables; the one that names the rows comes last."""
-    images = gpd.GeoDataFrame(rows, geometry="geometry", crs="OGC:CRS84")
-    measured = pa.Table.from_pylist(statistics)
-    if old is not None:
-        before = gpd.read_parquet(old.path / "images.parquet")
-        images = gpd.GeoDataFrame(
-            _concatenated(before, images), geometry="geometry", crs="OGC:CRS84"
-        )
-        # rows of images that never came to be listed, because a kill came first, go
-        kept = old.sql("SELECT * FROM statistics SEMI JOIN images USING (id)")
-        measured = pa.concat_tables([kept, measured], promote_options="default")
-    counts = images["id"].value_counts()
-    if (counts > 1).any():
-        twice = counts[counts > 1].index[0]
-        raise CatalogError(
-            f"two images would be called {twice}: it is in {out} already, or two files share a name\n"
-            "  try: another --place"
-        )
+    source: dict[str, Any],
+    *,
+    append: bool,
+) -> int:
+    """Write all tables, the one that names the rows last.
+
+    Returns:
+        The number of the source.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    description = {"schema": SCHEMA, "sources": sources}
-    atomic.write_text(out / "catalog.json", json.dumps(description, indent=2) + "\n")
-    with atomic.replacing(out / "statistics.parquet") as part:
-        pq.write_table(measured, part, write_page_checksum=True)
-    with atomic.replacing(out / "images.parquet") as part:
-        images.sort_values("id").to_parquet(
-            part,
-            index=False,
-            write_covering_bbox=True,
-            schema_version="1.1.0",
-            write_page_checksum=True,
-        )
-
-
-def _concatenated(before: gpd.GeoDataFrame, after: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """Both tables under each other; columns that only one has are empty in the other."""
-    columns = list(dict.fromkeys([*before.columns, *after.columns]))
-    records = [*before.to_dict("records"), *after.to_dict("records")]
-    return gpd.GeoDataFrame(pd.DataFrame(records, columns=columns))
+    with atomic.locked(out):
+        old = _existing(out, append=append)  # as it is now: another process may have added to it
+        sources = [*old.description["sources"], source] if old else [source]
+        number = len(sources) - 1
+        frame = gpd.GeoDataFrame(rows, geometry="geometry", crs="OGC:CRS84").assign(source=number)
+        measured = pa.Table.from_pylist(statistics, schema=STATISTICS)
+        schema, batches = IMAGES, [frame]
+        if old is not None:
+            taken = set(old.sql("SELECT id FROM images")["id"].to_pylist()) & set(frame["id"])
+            if taken:
+                raise CatalogError(f"{min(taken)} is in {out} already\n  try: another --place")
+            before = vector.read(out / "images.parquet")
+            stored = pq.read_schema(out / "images.parquet").remove_metadata()
+            schema = pa.schema([f for f in stored if f.name not in ("geometry", "bbox")])
+            own = {name: None for name in schema.names if name not in IMAGES.names}
+            batches = [before, frame.assign(**own)]
+            # rows of images that never came to be listed, because a kill came first, go
+            kept = old.sql("SELECT * FROM statistics SEMI JOIN images USING (id)")
+            measured = pa.concat_tables([kept.cast(STATISTICS), measured])
+        description = {"schema": SCHEMA, "sources": sources}
+        atomic.write_text(out / "catalog.json", json.dumps(description, indent=2) + "\n")
+        with atomic.replacing(out / "statistics.parquet") as part:
+            pq.write_table(measured, part, write_page_checksum=True)
+        images = out / "images.parquet"
+        with vector.writing(images, crs="OGC:CRS84", schema=schema) as writer:
+            for batch in batches:
+                writer.append(batch)
+                writer.flush()
+    return number

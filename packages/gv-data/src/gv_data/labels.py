@@ -16,8 +16,10 @@ from jaxtyping import Bool, Int
 from pyproj import CRS
 
 from gv_data import polygons, vector
+from gv_data.catalog import Image
 from gv_data.errors import VectorError
 from gv_data.grid import Bounds, Grid
+from gv_data.overlap import overlap
 
 
 @dataclass(frozen=True)
@@ -52,27 +54,62 @@ class Labels:
         self._area = None
         if area is not None:
             inside = polygons.repair(area.geometry.to_numpy()).geometries
+            if not len(inside):
+                raise VectorError("the labelled area holds no polygon")
             self._area = _Placed(inside, CRS(area.crs))
 
     @classmethod
     def read(
-        cls, path: Path, *, labelled_area: Path | None = None, crs: str | None = None
+        cls,
+        path: Path,
+        *,
+        labelled_area: Path | None = None,
+        crs: str | None = None,
+        swap_xy: bool = False,
     ) -> "Labels":
         """Read a label file.
 
         Args:
             path: Polygons, in any CRS.
             labelled_area: Polygons inside which the labels are complete; None means everywhere.
-            crs: CRS of both files where they do not say it.
+            crs: CRS that both files are in, whatever they say.
+            swap_xy: Whether both files hold y before x.
 
         Raises:
             VectorError: If a file cannot be read or holds no polygon.
         """
-        area = None if labelled_area is None else vector.read(labelled_area, crs_override=crs)
-        return cls(path, vector.read(path, crs_override=crs), area)
+        files = [path] if labelled_area is None else [path, labelled_area]
+        frames = [vector.read(file, crs_override=crs, swap_xy=swap_xy) for file in files]
+        return cls(path, frames[0], frames[1] if labelled_area else None)
+
+    @classmethod
+    def of(cls, image: Image) -> "Labels":
+        """Read the labels of an image of a catalog.
+
+        Raises:
+            VectorError: If it has none or they cannot be read.
+        """
+        if image.vectors is None:
+            raise VectorError(f"{image.id} has no labels\n  try: gv-data index ... --labels FILE")
+        return cls.read(
+            image.vectors,
+            labelled_area=image.labelled_area,
+            crs=image.labels_crs,
+            swap_xy=image.labels_swapped,
+        )
 
     def __len__(self) -> int:
         return len(self._labels.geometries)
+
+    @property
+    def shapes(self) -> gpd.GeoSeries:
+        """The polygons in their own CRS."""
+        return gpd.GeoSeries(self._labels.geometries, crs=self._labels.crs)
+
+    def reach(self, grid: Grid) -> bool:
+        """Whether labels are complete anywhere on a grid's ground."""
+        ground = shapely.box(*grid.bounds)
+        return self._area is None or len(self._area.at(grid.crs).query(ground)) > 0
 
     def touching(self, grid: Grid) -> Int[np.ndarray, " n"]:
         """Numbers of the polygons that touch a grid's ground."""
@@ -106,34 +143,21 @@ class Labels:
             labelled = polygons.rasterize(inside, grid.transform, grid.shape_hw) > 0
         return Truth(instances, labelled)
 
-    def why_outside(self, images: Sequence[Bounds]) -> str:
+    def why_outside(self, images: Sequence[Bounds], *, images_crs: CRS | str = "OGC:CRS84") -> str:
         """Explain that no label touches an image.
 
         Args:
             images: Bounds of the images in longitude and latitude.
+            images_crs: CRS of the images: perhaps the labels are in it.
 
         Returns:
-            Both extents, and whether swapping x and y would bring them together.
+            Both extents, and what would bring them together.
         """
-        west, south, east, north = shapely.total_bounds(
-            shapely.box(*np.array(images, dtype=float).T)
-        )
-        own = self._labels.at(CRS("OGC:CRS84"))
-        lw, ls, le, ln = shapely.total_bounds(own.geometries)
-        lines = [
-            f"{self.path} and the images do not overlap",
-            f"  labels  {lw:.4f} .. {le:.4f} E, {ls:.4f} .. {ln:.4f} N",
-            f"  images  {west:.4f} .. {east:.4f} E, {south:.4f} .. {north:.4f} N",
-        ]
-        inside = own.query(shapely.box(south, west, north, east))
-        if len(inside):
-            lines.append(
-                "  x and y of the labels look swapped: swapped, "
-                f"{len(inside):,} of {len(self):,} would lie inside"
-            )
-        else:
-            lines.append("  try: --labels-crs with the CRS in which the labels were drawn")
-        return "\n".join(lines)
+        boxes = gpd.GeoSeries([shapely.box(*bounds) for bounds in images], crs="OGC:CRS84")
+        moved = boxes.to_crs(images_crs).bounds.to_numpy()
+        footprints = [shapely.box(*bounds) for bounds in moved]
+        apart = overlap(self.shapes, footprints, images_crs=images_crs)
+        return apart.message(str(self.path), "the image" if len(images) == 1 else "the images")
 
 
 class _Placed:
@@ -152,6 +176,8 @@ class _Placed:
         key = crs.to_wkt()
         if key not in self._elsewhere:
             moved = gpd.GeoSeries(self.geometries, crs=self.crs).to_crs(crs).to_numpy()
+            lost = ~np.isfinite(shapely.bounds(moved)).all(axis=1)
+            moved[lost] = shapely.Polygon()  # the CRS ends before: far from any image in it
             self._elsewhere[key] = _Placed(moved, crs)
         return self._elsewhere[key]
 

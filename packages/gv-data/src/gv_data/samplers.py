@@ -5,21 +5,25 @@ window, weigh borders too little and know one CRS only. These subclass its ``Spa
 give its ``GeoSlice``s, but each window belongs to one image and is written in that image's CRS.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
+import shapely
+from jaxtyping import Float
 from torchgeo.samplers import SpatialSampler
 
 from gv_data.dataset import CatalogDataset, ImageSlice
+from gv_data.errors import CatalogError
 from gv_data.grid import Grid
 
 
 class RandomWindows(SpatialSampler):
-    """Windows anywhere on the images, each ground metre as likely as any other.
+    """Windows anywhere on the images, each image as often as its share of all pixels.
 
-    Every epoch draws anew; the same seed and epoch give the same windows, and each window carries a
-    seed of its own for what is random afterwards.
+    Ground that several images show, as nested zooms do, is divided among them. Every epoch
+    draws anew; the same seed and epoch give the same windows, and each window carries a seed of its
+    own for what is random afterwards.
     """
 
     def __init__(
@@ -34,20 +38,31 @@ class RandomWindows(SpatialSampler):
         """Prepare to draw.
 
         Args:
-            dataset: What to draw from.
+            dataset: What to draw from; at one ground sampling distance pixels are ground.
             window_px: Side of a window in pixels of the result.
             length: Number of windows an epoch.
             zoom: Smallest and largest factor on the ground sampling distance, drawn evenly in its
                 logarithm: above 1 a window covers more ground with larger pixels.
             seed: Start of all random choices.
+
+        Raises:
+            CatalogError: If a setting makes no sense.
         """
+        low, high = zoom
+        if not 0 < low <= high or window_px < 1 or length < 1:
+            raise CatalogError(
+                "random windows need window_px >= 1, length >= 1 and 0 < zoom[0] <= zoom[1], got "
+                f"{window_px}, {length} and {zoom}"
+            )
         self._grids = dataset.grids
         self._window_px = window_px
         self._length = length
         self._zoom = zoom
         self._seed = seed
         self._epoch = 0
-        ground = np.array([grid.height_px * grid.width_px for grid in self._grids], float)
+        ground = np.array([grid.height_px * grid.width_px for grid in self._grids]) / _layers(
+            self._grids
+        )
         self._share = ground / ground.sum()
 
     @property
@@ -66,7 +81,8 @@ class RandomWindows(SpatialSampler):
         random = np.random.default_rng((self._seed, self._epoch))
         low, high = np.log(self._zoom)
         for row in random.choice(len(self._grids), self._length, p=self._share):
-            grid = _zoomed(self._grids[row], float(np.exp(random.uniform(low, high))))
+            factor = float(np.exp(random.uniform(low, high)))
+            grid = self._grids[row].scaled(factor, factor)
             first = _anywhere(grid.height_px, self._window_px, random)
             column = _anywhere(grid.width_px, self._window_px, random)
             part = grid.part(first, column, self._window_px, self._window_px)
@@ -97,19 +113,19 @@ class GridWindows(SpatialSampler):
         return iter(self._windows)
 
 
-def _zoomed(grid: Grid, factor: float) -> Grid:
-    """The same ground with pixels ``factor`` times as large."""
-    if factor == 1:
-        return grid
-    height = max(1, round(grid.height_px / factor))
-    width = max(1, round(grid.width_px / factor))
-    scale = type(grid.transform).scale(grid.width_px / width, grid.height_px / height)
-    return Grid(grid.crs, grid.transform @ scale, height, width)
+def _layers(grids: Sequence[Grid]) -> Float[np.ndarray, " n"]:
+    """How many of the images show the ground of each, averaged over it; at least one."""
+    footprints = np.array(
+        [shapely.Polygon() if grid.crs is None else grid.footprint() for grid in grids]
+    )
+    first, second = shapely.STRtree(footprints).query(footprints, predicate="intersects")
+    shared = shapely.area(shapely.intersection(footprints[first], footprints[second]))
+    total = np.bincount(first, shared, minlength=len(grids))
+    return np.maximum(1.0, total / np.where(total > 0, shapely.area(footprints), 1.0))
 
 
 def _anywhere(size: int, window: int, random: np.random.Generator) -> int:
-    """A first pixel; windows may reach beyond the image by an eighth, so borders are seen too."""
+    """A first pixel; windows reach beyond the image by up to an eighth, so borders are seen too."""
     margin = window // 8
-    return int(
-        random.integers(min(-margin, (size - window) // 2), max(1, size - window + margin + 1))
-    )
+    low, high = min(-margin, size - window), max(0, size - window + margin)
+    return int(random.integers(low, high, endpoint=True))

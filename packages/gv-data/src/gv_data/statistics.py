@@ -11,7 +11,6 @@ from typing import Self
 import numpy as np
 from jaxtyping import Bool, Float
 
-
 _CHUNK_PX = 32_768  # a few bands of it fit the cache of a core
 
 

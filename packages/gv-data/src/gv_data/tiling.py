@@ -1,9 +1,9 @@
 """Overlapping windows over a large raster, and their results blended without seams.
 
 Along each axis the weights of all windows add up to one at every pixel (raised-cosine ramps over
-the overlap, divided by their sum; none at the raster's border), so blending is a plain sum: the blend of a constant is
-that constant, and the blend of what an identity model returns is the image. Windows come row by
-row, so only the rows that a later window can still change stay in memory.
+the overlap, divided by their sum; none at the raster's border), so blending is a plain sum: the
+blend of a constant is that constant, and the blend of what an identity model returns is the image.
+Windows come row by row, so only the rows that a later window can still change stay in memory.
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ class Tiling:
     overlap_px: int
 
     def __post_init__(self) -> None:
-        if not 0 <= self.overlap_px <= self.window_px // 2:
+        if self.window_px < 1 or not 0 <= self.overlap_px <= self.window_px // 2:
             raise RasterError(
                 f"windows of {self.window_px} px can overlap by 0 to {self.window_px // 2} px, "
                 f"got {self.overlap_px}"

@@ -39,8 +39,8 @@ class Chain:
 def turn(sample: Sample, random: np.random.Generator) -> Sample:
     """Turn by 0, 90, 180 or 270 degrees and mirror or not; all eight are as likely.
 
-    Pixels move together with mask, edge and validity; ``bounds`` and ``transform`` stay those of the
-    window on the ground.
+    Pixels move together with mask, edge and validity; ``bounds`` and ``transform`` stay those of
+    the window on the ground.
     """
     turns, mirrored = int(random.integers(4)), bool(random.integers(2))
     changed = dict(sample)
@@ -75,17 +75,18 @@ class Light:
 
     def __call__(self, sample: Sample, random: np.random.Generator) -> Sample:
         """Change the image of a sample."""
-        image = np.asarray(sample["image"], np.float32) / self.white
-        bands = len(image)
-        image = image * (1 + random.uniform(-self.colour, self.colour, (bands, 1, 1)))
+        image, valid = np.asarray(sample["image"], np.float32) / self.white, sample["valid"]
+        if not valid.any():
+            return sample
+        gains = random.uniform(1 - self.colour, 1 + self.colour, len(image))
+        image = image * gains.astype(np.float32)[:, None, None]
         if random.random() < self.grey:
             mixed = random.uniform(0, 1)
             image = (1 - mixed) * image + mixed * image.mean(axis=0, keepdims=True)
         spread = 1 + random.uniform(-self.contrast, self.contrast)
-        middle = image.mean()
-        image = (image - middle) * spread + middle
-        image = image + random.uniform(-self.brightness, self.brightness)
-        exponent = np.exp(random.uniform(-self.gamma, self.gamma))
+        middle = float(image[:, valid].mean())
+        shift = random.uniform(-self.brightness, self.brightness)
+        image = (image - middle) * spread + middle + shift
+        exponent = float(np.exp(random.uniform(-self.gamma, self.gamma)))
         image = np.clip(image, 0, None) ** exponent * self.white
-        image = np.where(sample["valid"], image, 0).astype(np.float32)
-        return {**sample, "image": image}
+        return {**sample, "image": np.where(valid, image, np.float32(0))}
