@@ -85,6 +85,12 @@ _LOCKED_DOWN: dict[str, bool | float | int | list[str] | str] = {
     "threads": 2,
 }
 
+_ANSWERING = (
+    duckdb.StatementType.SELECT,
+    duckdb.StatementType.EXPLAIN,
+    duckdb.StatementType.MULTI,  # PIVOT
+)
+
 _WKB = {"ARROW:extension:name": "geoarrow.wkb", "ARROW:extension:metadata": '{"crs":"OGC:CRS84"}'}
 """Makes a column of bytes a GEOMETRY for DuckDB."""
 
@@ -168,9 +174,9 @@ class Catalog:
             )
         return catalog
 
-    @cached_property
+    @property
     def description(self) -> dict[str, Any]:
-        """What ``catalog.json`` says."""
+        """What ``catalog.json`` says, as of now."""
         file = self.path / "catalog.json"
         try:
             return json.loads(file.read_text(encoding="utf-8"))
@@ -216,7 +222,8 @@ class Catalog:
         Raises:
             CatalogError: With DuckDB's words and the columns there are.
         """
-        _one_statement(query, f"query {query!r}")
+        if _one_statement(query, f"query {query!r}").type not in _ANSWERING:
+            raise CatalogError(f"query {query!r} has no answer: ask with SELECT")
         connection = duckdb.connect(":memory:", config=_LOCKED_DOWN)
         try:
             tables = {"images": self._images, "statistics": self._statistics, **self.tables}
@@ -229,10 +236,7 @@ class Catalog:
             view = chosen.to_arrow_table()
             connection.unregister("images")
             connection.register("images", view)
-            answer = connection.sql(query)
-            if answer is None:
-                raise CatalogError(f"query {query!r} has no answer: ask with SELECT")
-            return answer.to_arrow_table()
+            return connection.sql(query).to_arrow_table()
         except duckdb.Error as error:
             columns = ", ".join(self._images.column_names)
             raise CatalogError(f"{_first_line(error)}\n  columns of images: {columns}") from error
@@ -255,13 +259,13 @@ class Catalog:
         """The rows of the view, ordered by id."""
         names = ", ".join(f'"{name}"' for name in IMAGES.names)
         rows = self.sql(f"SELECT {names} FROM images ORDER BY id").to_pylist()
-        roots = self._roots
-        return tuple(self._image(row, roots[row["source"]]) for row in rows)
+        sources = self.description["sources"]  # read after the rows, which are written last
+        roots = self._roots(sources)
+        return tuple(_image(row, sources[row["source"]], roots[row["source"]]) for row in rows)
 
-    @property
-    def _roots(self) -> list["_Root"]:
+    def _roots(self, sources: list[dict[str, Any]]) -> list["_Root"]:
         """The folder of each source, where it is now."""
-        recorded = [Path(source["root"]) for source in self.description["sources"]]
+        recorded = [Path(source["root"]) for source in sources]
         if self.root is None:
             return [_Root(path) for path in recorded]
         common = os.path.commonpath(recorded)
@@ -330,47 +334,58 @@ class Catalog:
         conditions = " and ".join(self.conditions)
         return f"{self.path} where {conditions}" if conditions else str(self.path)
 
-    def _image(self, row: Mapping[str, Any], root: "_Root") -> Image:
-        grid = Grid(
-            None if row["crs"] is None else _crs(row["crs"]),
-            Affine(*row["transform"]),
-            row["height_px"],
-            row["width_px"],
-        )
-        source = self.description["sources"][row["source"]]
-        return Image(
-            id=row["id"],
-            path=root.resolve(row["image"]),
-            driver=row["driver"],
-            grid=grid,
-            origin=(row["row"], row["column"]),
-            bands=tuple(row["bands"]),
-            dtype=row["dtype"],
-            vectors=None if row["vectors"] is None else root.resolve(row["vectors"]),
-            labelled_area=(
-                None if row["labelled_area"] is None else root.resolve(row["labelled_area"])
-            ),
-            labels_crs=source["labels_crs"],
-            labels_swapped=source["labels_swapped"],
-            place=row["place"],
-            split=row["split"],
-            objects=row["objects"],
-        )
-
 
 class _Root:
     """A folder that paths of a catalog may not leave."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
+        self._known: dict[str, Path] = {}
 
     def resolve(self, relative: str) -> Path:
-        path = (self.folder / relative).resolve()
-        if not path.is_relative_to(self.folder):
+        folder, _, name = relative.rpartition("/")
+        path = self._real(folder) / name if folder else self.folder / name
+        if path.is_symlink() or name == "..":
+            path = path.resolve()
+        if relative.startswith("/") or not path.is_relative_to(self.folder):
             raise CatalogError(
                 f"the catalog names {relative}, which lies outside its root {self.folder}"
             )
         return path
+
+    def _real(self, folder: str) -> Path:
+        """A folder without links; thousands of images share a few."""
+        if folder not in self._known:
+            self._known[folder] = (self.folder / folder).resolve()
+        return self._known[folder]
+
+
+def _image(row: Mapping[str, Any], source: Mapping[str, Any], root: _Root) -> Image:
+    """A row of the table, its paths resolved."""
+    grid = Grid(
+        None if row["crs"] is None else _crs(row["crs"]),
+        Affine(*row["transform"]),
+        row["height_px"],
+        row["width_px"],
+    )
+    return Image(
+        id=row["id"],
+        path=root.resolve(row["image"]),
+        driver=row["driver"],
+        grid=grid,
+        origin=(row["row"], row["column"]),
+        bands=tuple(row["bands"]),
+        dtype=row["dtype"],
+        vectors=None if row["vectors"] is None else root.resolve(row["vectors"]),
+        labelled_area=(
+            None if row["labelled_area"] is None else root.resolve(row["labelled_area"])
+        ),
+        labels_crs=source["labels_crs"],
+        labels_swapped=source["labels_swapped"],
+        place=row["place"],
+        split=row["split"],
+        objects=row["objects"],
+    )
 
 
 _crs = lru_cache(CRS.from_user_input)
@@ -403,14 +418,15 @@ def _table(value: pa.Table | str | Path) -> pa.Table:
         raise CatalogError(f"{path} cannot be read as a table: {error}") from error
 
 
-def _one_statement(text: str, said: str) -> None:
+def _one_statement(text: str, said: str) -> duckdb.Statement:
     """Refuse what is not exactly one SQL statement."""
     try:
-        count = len(duckdb.extract_statements(text))
+        statements = duckdb.extract_statements(text)
     except duckdb.Error as error:
         raise CatalogError(f"{said}: {_first_line(error)}") from error
-    if count != 1:
-        raise CatalogError(f"{said} holds {count} statements, not one")
+    if len(statements) != 1:
+        raise CatalogError(f"{said} holds {len(statements)} statements, not one")
+    return statements[0]
 
 
 def _first_line(error: duckdb.Error) -> str:

@@ -191,6 +191,7 @@ class Grid:
             raise RasterError(
                 f"{self.crs.name!r} cannot be related to the Earth: {error}"
             ) from error
-        if not all(map(math.isfinite, (*lon, *lat))):
+        # half a pixel beyond a pole is usual, metres taken for degrees are not
+        if not all(map(math.isfinite, (*lon, *lat))) or max(map(abs, lat)) > 91:
             raise RasterError(f"the image does not lie on the Earth: {self.bounds} in {self.crs}")
         return lon, lat

@@ -1,0 +1,446 @@
+"""Reading and writing against rasterio and numpy."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyproj import CRS
+from rasterio._env import get_gdal_config
+from rasterio.enums import ColorInterp, Resampling
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window
+from rio_cogeo import cog_validate
+
+from gv_data import raster
+from gv_data.errors import DataError, RasterError
+from gv_data.grid import Grid
+from gv_data.raster import Scene, writing_cog
+
+RNG = np.random.default_rng(0)
+NOISE = RNG.integers(1, 255, (3, 300, 400), dtype=np.uint8)
+GRID = Grid(CRS("EPSG:32637"), Affine(0.5, 0, 500_000, 0, -0.5, 3_000_000), 700, 900)
+
+VRT = """<VRTDataset rasterXSize="400" rasterYSize="300"><VRTRasterBand dataType="Byte" band="1">
+<SimpleSource><SourceFilename>{}</SourceFilename><SourceBand>1</SourceBand></SimpleSource>
+</VRTRasterBand></VRTDataset>"""
+
+
+def test_reads_the_same_pixels_as_rasterio(tif):
+    path = tif("a.tif", NOISE)
+    with Scene(path) as scene, rasterio.open(path) as file:
+        values, valid = scene.read()
+        assert values.dtype == np.float32
+        np.testing.assert_array_equal(values, file.read())
+        values, valid = scene.read((10, 20, 110, 220))
+        np.testing.assert_array_equal(values, file.read(window=Window(20, 10, 200, 100)))
+        assert valid.all()
+        values, _ = scene.read((10, 20, 110, 220), bands=("blue", "red"))
+        np.testing.assert_array_equal(values, file.read([3, 1], window=Window(20, 10, 200, 100)))
+    assert scene.bands == ("red", "green", "blue")
+    assert scene.grid == Grid(CRS("EPSG:32637"), GRID.transform, 300, 400)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.floats(-1e-7, 1e-7), st.integers(-60, 250), st.integers(-60, 350))
+def test_rounding_of_bounds_does_not_resample(tmp_path_factory, error, row, column):
+    path = tmp_path_factory.getbasetemp() / "noise.tif"
+    if not path.exists():
+        with rasterio.open(
+            path, "w", "GTiff", 400, 300, 3, "EPSG:32637", GRID.transform, "uint8"
+        ) as file:
+            file.write(NOISE)
+    padded = np.zeros((3, 500, 600), np.float32)
+    padded[:, 100:400, 100:500] = NOISE
+    expected = padded[:, row + 100 : row + 150, column + 100 : column + 140]
+    with Scene(path) as scene:
+        window = tuple(edge + error for edge in (row, column, row + 50, column + 40))
+        values, valid = scene.read(window, (50, 40))
+    np.testing.assert_array_equal(values, expected)
+    np.testing.assert_array_equal(valid, expected[0] > 0)
+
+
+def test_beyond_the_file_there_is_nothing(tif):
+    with Scene(tif("a.tif", NOISE)) as scene:
+        values, valid = scene.read((500, 500, 520, 520))
+    assert not values.any()
+    assert not valid.any()
+
+
+@pytest.mark.parametrize("factor", [2, 4, 5])
+def test_larger_pixels_are_means_of_blocks(tif, factor):
+    with Scene(tif("a.tif", NOISE)) as scene:
+        values, valid = scene.read((100, 100, 200, 300), (100 // factor, 200 // factor))
+    blocks = NOISE[:, 100:200, 100:300].reshape(3, 100 // factor, factor, 200 // factor, factor)
+    assert np.abs(values - blocks.mean(axis=(2, 4))).max() <= 0.5  # GDAL rounds bytes
+    assert valid.all()
+
+
+def test_fractional_windows_agree_with_a_warped_vrt(tif):
+    path = tif("a.tif", NOISE.astype(np.float32))
+    inner = GRID.transform @ Affine.translation(50.3, 40.6)
+    for size, how in ((0.5, Resampling.bilinear), (2.5, Resampling.average)):
+        grid = inner @ Affine.scale(size)
+        with (
+            rasterio.open(path) as file,
+            WarpedVRT(
+                file, transform=grid, width=60, height=40, crs=file.crs, resampling=how
+            ) as warped,
+        ):
+            expected = warped.read()
+        with Scene(path) as scene:
+            window = (40.6, 50.3, 40.6 + 40 * size, 50.3 + 60 * size)
+            values, _ = scene.read(window, (40, 60))
+        assert np.abs(values - expected).max() < 2, how  # of 255: two implementations in GDAL
+
+
+def test_values_are_in_physical_units(tif):
+    path = tif(
+        "a.tif",
+        np.array([[[0, 1000], [-9999, 5000]]], np.int16),
+        scales=(1e-4,),
+        offsets=(-0.1,),
+        nodata=-9999,
+    )
+    with Scene(path) as scene:
+        values, valid = scene.read()
+    np.testing.assert_allclose(values, [[[-0.1, 0.0], [0.0, 0.4]]], atol=1e-7)
+    np.testing.assert_array_equal(valid, [[True, True], [False, True]])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "nodata", "expected"),
+    [
+        ("uint8", 0, [[True, True], [True, False]]),  # black is missing, pure red is not
+        ("uint8", 255, [[True, True], [True, True]]),
+        ("int16", 9, [[True, False], [True, True]]),
+        ("float32", 9, [[True, False], [True, True]]),
+        ("float32", float("nan"), [[True, True], [True, True]]),
+    ],
+)
+def test_nodata_of_colours_counts_in_all_bands_and_of_measurements_in_any(
+    tif, dtype, nodata, expected
+):
+    values = np.array([[[7, 9], [0, 0]], [[7, 7], [5, 0]]], dtype)
+    with Scene(tif("a.tif", values, nodata=nodata)) as scene:
+        np.testing.assert_array_equal(scene.read()[1], expected)
+
+
+def test_not_a_number_is_nodata_in_any_band(tif):
+    values = np.ones((2, 2, 3), np.float32)
+    values[0, 0, 0], values[1, 1, 1], values[1, 0, 2] = np.nan, np.inf, -np.inf
+    with Scene(tif("a.tif", values)) as scene:
+        read, valid = scene.read()
+    np.testing.assert_array_equal(valid, [[False, True, False], [True, False, True]])
+    np.testing.assert_array_equal(read, np.broadcast_to(valid, (2, 2, 3)))
+
+
+def test_alpha_becomes_validity_and_is_no_band(tif):
+    alpha = np.zeros((1, 300, 400), np.uint8)
+    alpha[:, 50:, :100] = 255
+    path = tif("a.tif", np.concatenate([NOISE, alpha]), photometric="RGB", ALPHA="YES")
+    with rasterio.open(path) as file:
+        assert file.colorinterp[3] == ColorInterp.alpha
+    with Scene(path) as scene:
+        values, valid = scene.read()
+    assert scene.bands == ("red", "green", "blue")
+    np.testing.assert_array_equal(valid, alpha[0] > 0)
+    np.testing.assert_array_equal(values, NOISE * (alpha > 0))
+
+
+def test_a_mask_band_becomes_validity(tif):
+    mask = np.zeros((300, 400), bool)
+    mask[10:200, 30:50] = True
+    with Scene(tif("a.tif", NOISE, mask=mask)) as scene:
+        values, valid = scene.read()
+        coarse, some = scene.read(shape_hw=(150, 200))
+    np.testing.assert_array_equal(valid, mask)
+    np.testing.assert_array_equal(values, NOISE * mask)
+    np.testing.assert_array_equal(some, mask[::2, ::2])
+    blocks = NOISE.reshape(3, 150, 2, 200, 2).mean(axis=(2, 4))
+    assert np.abs(coarse - blocks * mask[::2, ::2]).max() <= 0.5
+
+
+def test_a_south_up_raster_reads_in_its_own_rows(tif):
+    path = tif("a.tif", NOISE, transform=Affine(0.5, 0, 500_000, 0, 0.5, 3_000_000))
+    with Scene(path) as scene:
+        part = scene.grid.part(100, 50, 20, 30)
+        values, _ = scene.read(scene.grid.rows_columns(part.bounds), part.shape_hw)
+    np.testing.assert_array_equal(values, NOISE[:, 100:120, 50:80])
+
+
+def test_a_jpeg_finds_its_place_in_the_sidecar(tif):
+    path = tif("a.jpg", NOISE, driver="JPEG")
+    assert Path(f"{path}.aux.xml").exists()
+    with Scene(path) as scene:
+        assert scene.driver == "JPEG"
+        assert scene.grid.crs == CRS("EPSG:32637")
+        assert scene.grid.transform == GRID.transform
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # while writing
+@pytest.mark.parametrize("driver", ["GTiff", "PNG"])
+def test_a_file_without_crs_has_no_place(tif, driver):
+    with Scene(tif("a.tif", NOISE, crs=None, driver=driver)) as scene:
+        assert scene.grid.crs is None
+        np.testing.assert_array_equal(scene.read()[0], NOISE)
+
+
+def test_bands_have_the_names_the_file_gives_them(tif):
+    path = tif("a.tif", np.ones((4, 5, 5), np.uint16), photometric="MINISBLACK")
+    with rasterio.open(path, "r+") as file:
+        file.set_band_description(2, "NIR")
+        file.colorinterp = [ColorInterp.blue, ColorInterp.undefined] * 2
+    with Scene(path) as scene:
+        assert scene.bands == ("blue", "nir", "blue", "band_4")
+        with pytest.raises(RasterError, match=r"has the bands blue, nir.*wanted: red"):
+            scene.read(bands=("red",))
+
+
+def test_a_missing_file_and_a_folder_are_said(tmp_path):
+    with pytest.raises(RasterError, match=r"nowhere\.tif is not there"):
+        Scene(tmp_path / "nowhere.tif")
+    with pytest.raises(RasterError, match="is not a file"):
+        Scene(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["vrt", "text", "empty"])
+def test_files_that_only_look_like_images_are_refused(tmp_path, tif, content):
+    secret = tif("secret.tif", NOISE)
+    path = tmp_path / "x.tif"
+    path.write_text({"vrt": VRT.format(secret), "text": "ncols 2\nnrows 2\n", "empty": ""}[content])
+    with pytest.raises(RasterError, match="cannot be opened as an image"):
+        Scene(path)
+
+
+@pytest.mark.parametrize("suffix", [".ovr", ".msk", ".aux.xml"])
+def test_companions_that_lead_to_other_files_are_refused(tif, suffix):
+    secret = tif("secret.tif", NOISE)
+    path = tif("a.tif", NOISE)
+    overviews = f'<PAMDataset><Metadata domain="OVERVIEWS"><MDI key="OVERVIEW_FILE">{secret}</MDI>'
+    text = f"{overviews}</Metadata></PAMDataset>" if suffix == ".aux.xml" else VRT.format(secret)
+    Path(f"{path}{suffix}").write_text(text)
+    with pytest.raises(RasterError, match="remove it"):
+        Scene(path)
+
+
+@pytest.mark.parametrize("profile", [{}, {"tiled": True}, {"interleave": "band"}])
+@pytest.mark.parametrize("lost", [1, 1000, 100_000])
+def test_a_truncated_tiff_is_refused_with_both_sizes(tif, profile, lost):
+    path = tif("a.tif", NOISE, **profile)
+    whole = path.read_bytes()
+    with Scene(path):
+        pass
+    path.write_bytes(whole[:-lost])
+    with pytest.raises(RasterError) as refused:
+        Scene(path)
+    assert f"{len(whole) - lost:,}" in str(refused.value)
+    assert "fetch it again" in str(refused.value)
+
+
+def test_damaged_pixels_are_an_error_that_names_the_file(tif):
+    path = tif("a.tif", NOISE, compress="deflate", tiled=True)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 2000] = bytes(2000)
+    path.write_bytes(data)
+    with Scene(path) as scene, pytest.raises(RasterError, match=r"a\.tif cannot be decoded"):
+        scene.read()
+
+
+def test_one_huge_block_is_refused_before_it_is_decoded(tmp_path):
+    path = tmp_path / "bomb.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", width=16384, height=32768, count=1, dtype="uint8",
+        blockxsize=16384, blockysize=32768, tiled=True, compress="deflate", sparse_ok=True,
+        crs="EPSG:32637", transform=GRID.transform,
+    ):  # fmt: skip
+        pass
+    with pytest.raises(RasterError, match=r"blocks of 512 MiB, the limit is 256"):
+        Scene(path)
+
+
+def test_complex_numbers_are_refused(tif):
+    with pytest.raises(RasterError, match="complex"):
+        Scene(tif("a.tif", np.ones((1, 4, 4), np.complex64)))
+
+
+def test_reading_leaves_the_cache_of_the_process_alone_and_keeps_its_own_small(tif, monkeypatch):
+    seen = []
+    path = tif("a.tif", NOISE)
+    with Scene(path) as scene:
+        decode = scene._decode
+
+        def watched(*asked):
+            seen.append(get_gdal_config("GDAL_CACHEMAX"))
+            return decode(*asked)
+
+        monkeypatch.setattr(scene, "_decode", watched)
+        scene.read()
+    assert seen == [128 * 2**20]
+
+
+def cog(path: Path, values: np.ndarray, heights: list[int] | None = None, **settings) -> None:
+    bands = [f"band {n}" for n in range(len(values))]
+    grid = Grid(GRID.crs, GRID.transform, *values.shape[1:])
+    with writing_cog(path, grid, bands=bands, dtype=str(values.dtype), **settings) as out:
+        row = 0
+        for height in heights or [values.shape[1]]:
+            out.write(values[:, row : row + height], row)
+            row += height
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
+@pytest.mark.parametrize("heights", [None, [1, 511, 188], [100] * 7, [512, 188]])
+def test_a_cog_holds_what_was_written_in_any_strips(tmp_path, dtype, heights):
+    values = RNG.integers(0, 200, (2, 700, 900)).astype(dtype)
+    path = tmp_path / "maps" / "a.tif"
+    cog(path, values, heights, nodata=255, tags={"UNIT": "1/200"})
+    whole, errors, warnings = cog_validate(path, strict=True)
+    assert (whole, errors, warnings) == (True, [], [])
+    with rasterio.open(path) as file:
+        np.testing.assert_array_equal(file.read(), values)
+        assert file.nodata == 255
+        assert file.crs == rasterio.CRS.from_epsg(32637)
+        assert file.transform == GRID.transform
+        assert file.descriptions == ("band 0", "band 1")
+        assert file.tags()["UNIT"] == "1/200"
+        assert file.overviews(1) == [2]
+    assert [file.name for file in path.parent.iterdir()] == ["a.tif"]
+
+
+def test_overviews_stay_within_the_values_and_skip_nodata(tmp_path):
+    values = np.where(RNG.random((1, 700, 900)) < 0.5, 0, 200).astype(np.uint8)
+    values[:, :, :100] = 255
+    cog(tmp_path / "a.tif", values, nodata=255)
+    with rasterio.open(tmp_path / "a.tif", overview_level=0) as file:
+        overview = file.read(1)
+    assert (overview[:, :50] == 255).all()
+    assert overview[:, 50:].max() <= 200
+
+
+def test_a_map_without_place_is_written_as_asked(tmp_path):
+    grid = Grid(None, Affine.identity(), 10, 20)
+    with writing_cog(tmp_path / "a.tif", grid, bands=["p"]) as out:
+        out.write(np.ones((1, 10, 20), np.uint8), 0)
+    with Scene(tmp_path / "a.tif") as scene:
+        assert scene.grid.crs is None
+
+
+def test_rows_that_do_not_fit_or_never_came_are_refused(tmp_path):
+    path, rows = tmp_path / "a.tif", np.ones((1, 10, 20), np.uint8)
+    grid = Grid(GRID.crs, GRID.transform, 20, 20)
+    for wrong in (rows.astype(np.float32), rows[:, :, :5], rows.repeat(2, axis=0)):
+        with (
+            pytest.raises(RasterError, match="do not fit"),
+            writing_cog(path, grid, bands=["p"]) as out,
+        ):
+            out.write(wrong, 0)
+    with (
+        pytest.raises(RasterError, match="lacks row 10: it was never written"),
+        writing_cog(path, grid, bands=["p"]) as out,
+    ):
+        out.write(rows, 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_map_is_kept_when_asked_and_after_a_failure(tmp_path):
+    path = tmp_path / "a.tif"
+    cog(path, NOISE)
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError):
+        cog(path, NOISE, overwrite=False)
+    with pytest.raises(RuntimeError), writing_cog(path, GRID, bands=["p"]):
+        raise RuntimeError
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["a.tif"]
+
+
+def test_pixels_that_changed_on_the_way_to_the_disk_are_noticed(tmp_path, monkeypatch):
+    copy = raster.raster_files.copy
+
+    def lose_a_row(source: Path, target: Path, **options: object) -> None:
+        with rasterio.open(source, "r+") as file:
+            file.write(np.zeros((3, 1, 400), np.uint8), window=Window(0, 123, 400, 1))
+        copy(source, target, **options)
+
+    monkeypatch.setattr(raster.raster_files, "copy", lose_a_row)
+    with pytest.raises(RasterError, match="does not read back as written at row 0"):
+        cog(tmp_path / "a.tif", NOISE)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.robust
+@pytest.mark.parametrize("random_rows", [700, 60])
+def test_a_full_disk_is_said_and_leaves_nothing(full_disk, random_rows):
+    values = np.zeros((3, 2000, 2000), np.uint8)
+    values[:, :random_rows] = RNG.integers(0, 255, (3, random_rows, 2000))
+    if random_rows == 60:  # the scratch fits, the COG does not beside it
+        (full_disk / "other").write_bytes(bytes(2_300_000))
+    with pytest.raises(DataError, match=r"no space left to write .*a\.tif"):
+        cog(full_disk / "a.tif", values, [500] * 4)
+    assert {file.name for file in full_disk.iterdir()} <= {"other"}
+
+
+LIMITED = """
+import resource, sys
+import numpy as np
+from pathlib import Path
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+from affine import Affine
+from gv_data.errors import RasterError
+from gv_data.grid import Grid
+from gv_data.raster import writing_cog
+try:
+    grid = Grid(None, Affine.identity(), 2000, 2000)
+    with writing_cog(Path(sys.argv[1]), grid, bands=["p"]) as f:
+        f.write(np.random.default_rng(0).integers(0, 255, (1, 2000, 2000), np.uint8), 0)
+except RasterError as error:
+    print(error)
+"""
+
+
+@pytest.mark.robust
+def test_a_file_that_cannot_grow_is_said_and_leaves_nothing(tmp_path):
+    command = [sys.executable, "-c", LIMITED, str(tmp_path / "a.tif")]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "a.tif could not be written" in told
+    assert list(tmp_path.iterdir()) == []
+
+
+WRITING = """
+import sys
+import numpy as np
+from pathlib import Path
+from affine import Affine
+from gv_data.grid import Grid
+from gv_data.raster import writing_cog
+rows = np.random.default_rng(0).integers(0, 255, (1, 500, 4000), np.uint8)
+print("ready", flush=True)
+with writing_cog(Path(sys.argv[1]), Grid(None, Affine.identity(), 4000, 4000), bands=["p"]) as f:
+    for row in range(0, 4000, 500):
+        f.write(rows, row)
+        print(row, flush=True)
+print("done", flush=True)
+"""
+
+
+@pytest.mark.robust
+def test_kills_while_writing_leave_nothing_that_looks_whole(tmp_path):
+    path, command = tmp_path / "a.tif", [sys.executable, "-c", WRITING, str(tmp_path / "a.tif")]
+    for wait_for in (b"ready", b"1500", b"3500"):
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+            assert child.stdout is not None
+            while wait_for not in child.stdout.readline():
+                pass
+            child.kill()
+        if path.exists():  # killed after the rename
+            assert cog_validate(path, strict=True)[0]
+            path.unlink()
+    subprocess.run(command, capture_output=True, check=True)
+    assert os.listdir(tmp_path) == ["a.tif"]  # noqa: PTH208  names only
