@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from gv_data.check import check_training
 from jaxtyping import Float
 
 from gv_data.caller import next_command
 from gv_data.catalog import Catalog, Image
+from gv_data.check import check_training
 from gv_data.console import Console, duration
 from gv_data.datamodule import DataModule
 from gv_data.errors import CatalogError
@@ -92,6 +92,7 @@ def learn(config: Buildings, launch: Launch) -> int:
             window_px=config.window_px,
             batch_size=config.trainer.batch_size,
             epoch_windows=config.trainer.epoch_windows,
+            object_share=config.trainer.object_share,
             workers=_workers(config),
             seed=config.seed,
         )

@@ -1,7 +1,7 @@
 """From a scene to a map: probability raster, building polygons and a picture to look at.
 
-Everything streams: windows in, blended rows out, polygons as soon as they are complete. The files of
-a scene appear together at the end or not at all.
+Everything streams: windows in, blended rows out, polygons as soon as they are complete. The files
+of a scene appear together at the end or not at all.
 """
 
 import os

@@ -29,6 +29,7 @@ class DataModule(LightningDataModule):
         batch_size: int = 8,
         epoch_windows: int = 320,
         zoom: tuple[float, float] = (0.7, 1.4),
+        object_share: float = 0.5,
         light: Light | None = None,
         edge_px: int = 2,
         workers: int = 0,
@@ -44,6 +45,7 @@ class DataModule(LightningDataModule):
             batch_size: Windows a batch.
             epoch_windows: Training windows an epoch.
             zoom: Smallest and largest factor on the training windows' ground sampling distance.
+            object_share: Share of the training windows that are drawn around a label.
             light: Random changes of light and colour in training; None: the usual ones.
             edge_px: Width of the outlines to learn.
             workers: Processes that read windows; 0 reads in the training process.
@@ -58,7 +60,12 @@ class DataModule(LightningDataModule):
         )
         self.val = CatalogDataset(val, gsd_m=gsd_m, edge_px=edge_px)
         self._sampler = RandomWindows(
-            self.train, window_px=window_px, length=epoch_windows, zoom=zoom, seed=seed
+            self.train,
+            window_px=window_px,
+            length=epoch_windows,
+            zoom=zoom,
+            object_share=object_share,
+            seed=seed,
         )
 
     @override

@@ -220,11 +220,15 @@ class CatalogDataset(Dataset[Sample]):
         shown[inside] = valid[inside]
         return np.where(shown, values, np.float32(0)), shown
 
-    def _truth(self, image: Image, grid: Grid, valid: np.ndarray) -> Sample:
+    def labels_of(self, image: Image) -> Labels:
+        """The labels of an image, read once."""
         key = (image.vectors, image.labelled_area, image.labels_crs, image.labels_swapped)
         if key not in self._labels:
             self._labels[key] = Labels.of(image)
-        truth = self._labels[key].on(grid)
+        return self._labels[key]
+
+    def _truth(self, image: Image, grid: Grid, valid: np.ndarray) -> Sample:
+        truth = self.labels_of(image).on(grid)
         known = valid & truth.labelled
         edge = polygons.outline(truth.instances, width_px=self.edge_px)
         return {

@@ -33,6 +33,7 @@ class RandomWindows(SpatialSampler):
         window_px: int,
         length: int,
         zoom: tuple[float, float] = (1.0, 1.0),
+        object_share: float = 0.0,
         seed: int = 0,
     ) -> None:
         """Prepare to draw.
@@ -43,6 +44,8 @@ class RandomWindows(SpatialSampler):
             length: Number of windows an epoch.
             zoom: Smallest and largest factor on the ground sampling distance, drawn evenly in its
                 logarithm: above 1 a window covers more ground with larger pixels.
+            object_share: Share of the windows that are drawn around a label, which then lies
+                anywhere in their inner two thirds.
             seed: Start of all random choices.
 
         Raises:
@@ -60,10 +63,16 @@ class RandomWindows(SpatialSampler):
         self._zoom = zoom
         self._seed = seed
         self._epoch = 0
-        ground = np.array([grid.height_px * grid.width_px for grid in self._grids]) / _layers(
-            self._grids
-        )
+        layers = _layers(self._grids)
+        ground = np.array([grid.height_px * grid.width_px for grid in self._grids]) / layers
         self._share = ground / ground.sum()
+        self._object_share = object_share
+        if object_share > 0:
+            self._centres = [_centres(dataset, row) for row in range(len(dataset))]
+            objects = np.array([len(centres) for centres in self._centres]) / layers
+            if not objects.any():
+                raise CatalogError(f"there is no label in {dataset.catalog.said} to draw around")
+            self._object_rows = objects / objects.sum()
 
     @property
     def strategy(self) -> Literal["random", "sequential"]:
@@ -80,11 +89,16 @@ class RandomWindows(SpatialSampler):
     def __iter__(self) -> Iterator[ImageSlice]:
         random = np.random.default_rng((self._seed, self._epoch))
         low, high = np.log(self._zoom)
-        for row in random.choice(len(self._grids), self._length, p=self._share):
+        for _ in range(self._length):
+            around = random.random() < self._object_share
+            row = random.choice(len(self._grids), p=self._object_rows if around else self._share)
             factor = float(np.exp(random.uniform(low, high)))
             grid = self._grids[row].scaled(factor, factor)
-            first = _anywhere(grid.height_px, self._window_px, random)
-            column = _anywhere(grid.width_px, self._window_px, random)
+            y = x = None
+            if around:
+                x, y = ~grid.transform @ random.choice(self._centres[row])
+            first = _first(grid.height_px, self._window_px, y, random)
+            column = _first(grid.width_px, self._window_px, x, random)
             part = grid.part(first, column, self._window_px, self._window_px)
             yield ImageSlice.of(int(row), part, int(random.integers(2**31)))
 
@@ -124,8 +138,21 @@ def _layers(grids: Sequence[Grid]) -> Float[np.ndarray, " n"]:
     return np.maximum(1.0, total / np.where(total > 0, shapely.area(footprints), 1.0))
 
 
-def _anywhere(size: int, window: int, random: np.random.Generator) -> int:
-    """A first pixel; windows reach beyond the image by up to an eighth, so borders are seen too."""
+def _centres(dataset: CatalogDataset, row: int) -> Float[np.ndarray, "n 2"]:
+    """X and y of the middle of each label on an image, in its CRS."""
+    image = dataset.images[row]
+    labels = dataset.labels_of(image).polygons(image.grid)
+    return shapely.get_coordinates(shapely.centroid(labels))
+
+
+def _first(size: int, window: int, centre: float | None, random: np.random.Generator) -> int:
+    """A first pixel: anywhere, or so that ``centre`` lies in the window's inner two thirds.
+
+    Windows reach beyond the image by up to an eighth, so borders are seen too.
+    """
     margin = window // 8
     low, high = min(-margin, size - window), max(0, size - window + margin)
-    return int(random.integers(low, high, endpoint=True))
+    if centre is None:
+        return int(random.integers(low, high, endpoint=True))
+    wanted = centre - window / 2 + random.uniform(-window / 3, window / 3)
+    return int(np.clip(round(wanted), low, high))

@@ -35,12 +35,14 @@ class Clock(Callback):
     Attributes:
         steps: Optimizer steps after which training ends, or None.
         minutes: Minutes after which it ends, or None.
+        lr: Learning rate of the present step, of the first group of parameters.
     """
 
     def __init__(self, *, steps: int | None, minutes: float | None, warmup: float) -> None:
         """Count steps, minutes or both; the first to be reached ends the training."""
         self.steps = steps
         self.minutes = minutes
+        self.lr = 0.0
         self._warmup = warmup
         self._before_s = 0.0
         self._started: float | None = None
@@ -80,7 +82,7 @@ class Clock(Callback):
         factor = warm_cosine(self.progress, self._warmup)
         for group, peak in zip(trainer.optimizers[0].param_groups, self._peaks, strict=True):
             group["lr"] = peak * factor
-        pl_module.log("train_lr", self._peaks[0] * factor, on_step=True, on_epoch=False)
+        self.lr = self._peaks[0] * factor
 
     @override
     def on_train_batch_end(

@@ -78,7 +78,7 @@ class Segmentation(LightningModule):
     @override
     def training_step(self, batch: dict[str, Any], index: int) -> Float[Tensor, ""]:
         loss = self.loss(self(batch["image"]), batch)
-        self.log("train_loss", loss, on_step=True, on_epoch=True, batch_size=len(batch["image"]))
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch["image"]))
         return loss
 
     @override

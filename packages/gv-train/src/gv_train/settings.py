@@ -14,14 +14,18 @@ class Trainer:
     """Stop after so many optimizer steps."""
     epoch_windows: int = 320
     """Windows an epoch; validation comes after each epoch."""
-    batch_size: int = 8
+    object_share: float = 0.5
+    """Share of the windows that are drawn around a label; the others lie anywhere."""
+    batch_size: int = 4
     """Windows a step."""
-    lr: float = 2e-3
+    lr: float = 1.5e-3
     """Peak learning rate of the decoder and the heads."""
     encoder_lr: float = 1.0
     """Learning rate of the encoder, as a share of ``lr``."""
     weight_decay: float = 0.01
     """Decoupled weight decay (AdamW)."""
+    average: float = 0.98
+    """Decay of the moving average of the weights, which is what is validated and kept; 0: none."""
     warmup: float = 0.05
     """Share of the training during which the learning rate rises."""
     patience: int | None = None

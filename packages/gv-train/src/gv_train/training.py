@@ -4,6 +4,7 @@ Ctrl-C or SIGTERM finishes the step, saves and says how to go on; a kill loses w
 last checkpoint; both go on with ``resume``.
 """
 
+import math
 import os
 import signal
 import time
@@ -19,6 +20,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 from gv_data.console import Console, Meter
 from gv_data.datamodule import DataModule
+from gv_train.averaging import WeightAverage
 from gv_train.checkpoints import BEST, LAST, AtomicCheckpointIO, BestAndLast
 from gv_train.errors import TrainError
 from gv_train.lightning_log import CSVMetricsLogger
@@ -105,12 +107,13 @@ def fit(
     clock = Clock(steps=steps, minutes=minutes, warmup=settings.warmup)
     best = BestAndLast(run.checkpoints, monitor, every_minutes=settings.checkpoint_minutes)
     stop = _Stop()
-    pulse = _Pulse(run, clock, best)
-    watched: list[Callback] = [clock, best, stop, pulse, *callbacks]
-    if settings.patience is not None:
-        watched.append(EarlyStopping(monitor, patience=settings.patience, mode="max"))
     started = time.monotonic()
     log = MetricLog(run.metrics, run.attempt, from_step)
+    pulse = _Pulse(run, log, clock, monitor)
+    average = WeightAverage(task.network, settings.average)
+    watched: list[Callback] = [clock, stop, pulse, *callbacks, average, best]
+    if settings.patience is not None:
+        watched.append(EarlyStopping(monitor, patience=settings.patience, mode="max"))
     total, unit = (steps, "steps") if steps is not None else (round(60 * (minutes or 0)), "s")
     with warnings_to(run.logs) as counted, stop.listening():
         trainer = Trainer(
@@ -135,9 +138,9 @@ def fit(
         raise StoppedError(stop.number, f"stopped at step {trainer.global_step:,}; all is saved")
     if best.best_value is not None and (run.checkpoints / BEST).exists():
         state = AtomicCheckpointIO().load_checkpoint(run.checkpoints / BEST)
-        task.load_state_dict(state["state_dict"])
+        task.network.load_state_dict(state["callbacks"][average.state_key]["average"])
     return Fitted(
-        pulse.best_metrics or pulse.metrics,
+        pulse.best_metrics,
         trainer.global_step,
         best.best_step,
         time.monotonic() - started,
@@ -239,10 +242,14 @@ class _Stop(Callback):
 
 
 class _Pulse(Callback):
-    """Tells the run, and whoever watches, how far the training is."""
+    """Tells the log, the run and whoever watches how far the training is.
 
-    def __init__(self, run: Run, clock: Clock, best: BestAndLast) -> None:
-        self._run, self._clock, self._best = run, clock, best
+    Steps are logged here, not by Lightning, which does so after checkpoints are saved: a kill
+    between the two would leave a gap in the log of the resumed run.
+    """
+
+    def __init__(self, run: Run, log: MetricLog, clock: Clock, monitor: str) -> None:
+        self._run, self._log, self._clock, self._monitor = run, log, clock, monitor
         self.meter: Meter | None = None
         self.metrics: dict[str, float] = {}
         self.best_metrics: dict[str, float] = {}
@@ -257,16 +264,25 @@ class _Pulse(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._tell(trainer, float(outputs["loss"]))
+        loss = float(outputs["loss"])
+        if trainer.is_global_zero:
+            self._log.add(
+                {"loss": loss, "lr": self._clock.lr},
+                step=trainer.global_step,
+                epoch=trainer.current_epoch,
+                split="train",
+                kind="step",
+            )
+        self._tell(trainer, loss)
 
     def _tell(self, trainer: Trainer, loss: float | None = None) -> None:
         done = trainer.global_step if self._clock.steps is not None else int(self._clock.elapsed_s)
         parts = [f"epoch {trainer.current_epoch}"]
         if loss is not None:
             parts.append(f"loss {loss:.3f}")
-        if "val_iou" in self.metrics:
-            best = self._best.best_value or 0.0
-            parts.append(f"val_iou {self.metrics['val_iou']:.3f} (best {best:.3f})")
+        if self._monitor in self.metrics:
+            now, best = self.metrics[self._monitor], self.best_metrics[self._monitor]
+            parts.append(f"{self._monitor} {now:.3f} (best {best:.3f})")
         if self.meter is not None:
             self.meter.advance(done - self._told, " ".join(parts))
         self._told = done
@@ -279,7 +295,8 @@ class _Pulse(Callback):
             for name, value in trainer.callback_metrics.items()
             if name.startswith("val_")
         }
-        if self._best.best_step == trainer.global_step:
+        best = self.best_metrics.get(self._monitor, -math.inf)
+        if self.metrics[self._monitor] > best or not self.best_metrics:
             self.best_metrics = self.metrics
 
     @override

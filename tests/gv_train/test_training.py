@@ -1,0 +1,132 @@
+"""Training: it learns, loses nothing when it is killed, and stops in an orderly way."""
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from torch import nn
+
+from gv_train import metric_log, runs
+from gv_train.averaging import WeightAverage
+from gv_train.checkpoints import BEST, LAST
+
+CHILD = Path(__file__).with_name("training_child.py")
+
+
+@pytest.fixture(scope="module")
+def child() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("training_child", CHILD)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def root(child, tmp_path) -> Path:
+    child.build_catalog(tmp_path)
+    return tmp_path
+
+
+def steps_logged(folder: Path) -> list[int]:
+    rows = metric_log.read(folder)
+    return [
+        row.step for row in rows if (row.split, row.kind, row.name) == ("train", "step", "loss")
+    ]
+
+
+def start(root: Path, steps: int, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(CHILD), str(root), str(steps), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def wait_for_step(root: Path, step: int, child: subprocess.Popen[str]) -> None:
+    metrics = root / "roofs" / "r" / "metrics"
+    while child.poll() is None:
+        if metrics.exists() and max(steps_logged(metrics), default=0) >= step:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"ended before step {step}: {child.communicate()}")
+
+
+def test_learns_and_writes_each_step_once(child, root) -> None:
+    fitted = child.train(root, 14)
+    folder = root / "roofs" / "r"
+    assert fitted.step == 14
+    assert steps_logged(folder / "metrics") == list(range(1, 15))
+    assert {"val_iou", "val_loss", "val_precision", "val_recall", "val_f1"} <= set(fitted.metrics)
+    assert (folder / "checkpoints" / BEST).exists()
+    assert (folder / "checkpoints" / LAST).exists()
+    run = runs.open("latest", project="roofs", root=root)
+    assert (run.status, run.record.step) == ("finished", 14)
+    losses = [r.value for r in metric_log.read(folder / "metrics") if r.name == "loss"]
+    assert losses[-1] < losses[0]
+
+
+def test_the_best_metrics_are_those_of_the_best_validation(child, root) -> None:
+    fitted = child.train(root, 16)
+    rows = metric_log.read(root / "roofs" / "r" / "metrics")
+    validated = {row.step: row.value for row in rows if (row.split, row.name) == ("val", "iou")}
+    assert fitted.metrics["val_iou"] == max(validated.values()) == validated[fitted.best_step]
+
+
+@pytest.mark.robust
+def test_goes_on_after_a_kill_with_no_gap_and_no_double_row(root) -> None:
+    killed = start(root, 24)
+    wait_for_step(root, 10, killed)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    resumed = start(root, 24, "resume")
+    out, err = resumed.communicate(timeout=300)
+    assert resumed.returncode == 0, err
+    assert int(out) == 24
+    assert steps_logged(root / "roofs" / "r" / "metrics") == list(range(1, 25))
+    assert runs.open("r", project="roofs", root=root).attempt == 2
+
+
+@pytest.mark.robust
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_ends_with_its_code(root, number, code) -> None:
+    stopped = start(root, 10_000)
+    wait_for_step(root, 6, stopped)
+    stopped.send_signal(number)
+    _, err = stopped.communicate(timeout=60)
+    assert stopped.returncode == code, err
+    assert "saved" in err
+    folder = root / "roofs" / "r"
+    saved = torch.load(folder / "checkpoints" / LAST, weights_only=True)
+    assert saved["global_step"] == max(steps_logged(folder / "metrics"))
+
+
+def test_the_average_is_the_mean_with_decaying_weights() -> None:
+    network = nn.Linear(1, 1, bias=False)
+    average = WeightAverage(network, decay=0.5)
+    expected = None
+    for step, value in enumerate((1.0, 2.0, 4.0, 8.0)):
+        nn.init.constant_(network.weight, value)
+        average.update()
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = value if expected is None else decay * expected + (1 - decay) * value
+    assert average.state_dict()["average"]["weight"].item() == pytest.approx(expected)
+
+
+def test_no_average_follows_the_raw_weights() -> None:
+    network = nn.Linear(2, 2)
+    average = WeightAverage(network, decay=0.0)
+    for _ in range(3):
+        nn.init.normal_(network.weight)
+        average.update()
+    assert torch.equal(average.state_dict()["average"]["weight"], network.weight)
