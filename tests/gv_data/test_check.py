@@ -112,7 +112,7 @@ def test_a_part_without_labels_fails(views, towns):
     train, val = views(val=[(towns["b"].image, None)])
     finding = only(check_views(train, val), "validation-labels")
     assert finding.level == "failure"
-    assert "the validation part has no labels: 1 images hold no label" in finding.text
+    assert "the validation part has no labels: none on 1 image" in finding.text
     assert "--labels" in finding.hint
     finding = only(check_views(val, train), "training-labels")
     assert finding.level == "failure"

@@ -77,6 +77,7 @@ def look_at_images(findings: Findings, images: Sequence[Image], gsd_m: float, se
                 continue
             centres = _centres(scene.grid, labels)
             if image.labelled_area is None:
+                findings.apply("one-sided-labels")
                 half = empty_half(scene.grid, centres, seen.shares > 0.5)
                 if half is not None:
                     halves[name] = half
@@ -107,7 +108,6 @@ def report_voids(findings: Findings, voids: Mapping[str, Void]) -> None:
 
 
 def _report_halves(findings: Findings, halves: Mapping[str, Half]) -> None:
-    findings.apply("one-sided-labels")
     if halves:
         name, half = next(iter(halves.items()))
         findings.warn(
