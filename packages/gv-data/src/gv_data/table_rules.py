@@ -33,7 +33,7 @@ def look_for_labels(findings: Findings, train: Catalog, val: Catalog) -> None:
     ):
         findings.apply(rule)
         if not sum(image.objects for image in view.images):
-            images = f"none on {len(view):,} image{'s' if len(view) > 1 else ''}"
+            images = f"none on {len(view):,} image{'s' if len(view) != 1 else ''}"
             findings.fail(
                 rule,
                 f"the {part} part has no labels: {images} ({view.said})",
