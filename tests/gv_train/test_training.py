@@ -94,6 +94,15 @@ def test_goes_on_after_a_kill_with_no_gap_and_no_double_row(root) -> None:
     assert resumed.returncode == 0, err
     assert int(out) == 24
     assert steps_logged(root / "roofs" / "r" / "metrics") == list(range(1, 25))
+    rows = metric_log.read(root / "roofs" / "r" / "metrics")
+    assert [row.step for row in rows if (row.split, row.name) == ("val", "iou")] == [
+        4,
+        8,
+        12,
+        16,
+        20,
+        24,
+    ]
     assert runs.open("r", project="roofs", root=root).attempt == 2
 
 

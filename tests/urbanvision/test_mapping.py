@@ -37,7 +37,7 @@ class Bright:
 def model() -> Bright:
     card = Card(
         constructor="unet",
-        arguments={"encoder": "resnet18", "decoder_channels": [64, 32, 16, 16, 16]},
+        arguments={"encoder": "resnet18", "decoder_channels": (64, 32, 16, 16, 16)},
         bands=(BAND,),
         heads={"interior": ("interior",), "edge": ("edge",)},
         gsd_m=0.5,

@@ -210,8 +210,8 @@ def _introduce(config: Buildings, data: Data, gsd_m: float, run: Run, console: C
     source = config.data or (f"{len(config.image)} images" if config.image else "synthetic towns")
     say(f"buildings  on {source}   (unet, tu-tf_efficientnet_lite0, {_weights_note(config)})")
     say(
-        f"data       train {_amount(train)} | val {_amount(val)} | windows of {config.window_px} px "
-        f"at {gsd_m:.3g} m"
+        f"data       train {_amount(train)} | val {_amount(val)} | "
+        f"windows of {config.window_px} px at {gsd_m:.3g} m"
     )
     for line in data.said:
         say(f"           {line}")

@@ -39,7 +39,7 @@ def draw_preview(path: Path, scene_path: Path, outlines: Path, *, count: int) ->
         for polygon in shapely.from_wkb(np.asarray(batch["geometry"].to_pylist(), dtype=object)):
             for ring in shapely.get_rings(polygon):
                 x, y = shapely.get_coordinates(ring).T
-                columns, rows = to_pixels * (x, y)
+                columns, rows = to_pixels @ (x, y)
                 line = list(map(tuple, np.column_stack([columns, rows]) * factor))
                 pen.line(line, fill=SHADOW, width=width + 2)
                 pen.line(line, fill=OUTLINE, width=width)

@@ -1,7 +1,7 @@
 """What a LightningModule logs with ``self.log`` goes to the metric log of its run."""
 
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import override
 
 from lightning.pytorch.loggers import Logger
@@ -19,11 +19,14 @@ class CSVMetricsLogger(Logger):
     Args:
         log: Log of the attempt. Values named ``test_...`` are of the model as it stands, with no
             step after it.
+        finished: Gives the number of finished steps; None: as Lightning counts, which is one off
+            after a resume inside an epoch.
     """
 
-    def __init__(self, log: MetricLog) -> None:
+    def __init__(self, log: MetricLog, finished: Callable[[], int] | None = None) -> None:
         super().__init__()
         self._log = log
+        self._finished = finished
 
     @property
     @override
@@ -46,7 +49,7 @@ class CSVMetricsLogger(Logger):
         values = dict(metrics)
         epoch = int(values.pop("epoch", 0))
         testing = all(name.startswith("test") for name in values)
-        done = (step or 0) + (0 if testing else 1)
+        done = self._finished() if self._finished else (step or 0) + (0 if testing else 1)
         self._log.add_named(values, step=done, epoch=epoch)
 
     @override

@@ -78,7 +78,9 @@ class Segmentation(LightningModule):
     @override
     def training_step(self, batch: dict[str, Any], index: int) -> Float[Tensor, ""]:
         loss = self.loss(self(batch["image"]), batch)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch["image"]))
+        # the loss of each step is logged by gv_train.training, before checkpoints are saved
+        windows = len(batch["image"])
+        self.log("train_loss_epoch", loss, on_step=False, on_epoch=True, batch_size=windows)
         return loss
 
     @override

@@ -122,7 +122,7 @@ def fit(
             precision=precision(settings),
             max_epochs=settings.max_epochs or -1,
             max_steps=clock.steps or -1,
-            logger=CSVMetricsLogger(log),
+            logger=CSVMetricsLogger(log, lambda: pulse.step),
             callbacks=watched,
             plugins=[AtomicCheckpointIO()],
             default_root_dir=run.folder,
@@ -212,20 +212,29 @@ def _steps(settings: Settings, epoch_steps: int) -> int | None:
 class _Stop(Callback):
     """Turns the first Ctrl-C or SIGTERM into an orderly end; the second leaves at once."""
 
+    _signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
     def __init__(self) -> None:
         self.number: int | None = None
 
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Take over the signals for the time of the training."""
-        before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
-        for number in before:
-            signal.signal(number, self._noted)
+        before = {number: signal.getsignal(number) for number in self._signals}
+        self._take_over()
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._take_over()  # Lightning has put its own handler in between
+
+    def _take_over(self) -> None:
+        for number in self._signals:
+            signal.signal(number, self._noted)
 
     def _noted(self, number: int, frame: FrameType | None) -> None:
         if self.number is not None:
@@ -251,6 +260,7 @@ class _Pulse(Callback):
     def __init__(self, run: Run, log: MetricLog, clock: Clock, monitor: str) -> None:
         self._run, self._log, self._clock, self._monitor = run, log, clock, monitor
         self.meter: Meter | None = None
+        self.step = 0
         self.metrics: dict[str, float] = {}
         self.best_metrics: dict[str, float] = {}
         self._told = 0
@@ -286,6 +296,7 @@ class _Pulse(Callback):
         if self.meter is not None:
             self.meter.advance(done - self._told, " ".join(parts))
         self._told = done
+        self.step = trainer.global_step
         self._run.beat(step=trainer.global_step, metrics=self.metrics)
 
     @override
