@@ -54,7 +54,8 @@ def rectangle(part) -> shapely.Polygon:
 def smallest_gap_m(train, val, scene: Scene) -> float:
     """Least geodesic distance between training and validation rectangles of a scene."""
     pairs = [shapely.shortest_line(rectangle(a), rectangle(b)) for a in train for b in val]
-    x, y = scene.grid.transform @ shapely.get_coordinates(pairs).T
+    t, pixels = scene.grid.transform, shapely.get_coordinates(pairs)
+    x, y = (pixels * [t.a, t.e] + [t.c, t.f]).T
     to_degrees = Transformer.from_crs(scene.grid.crs, CRS("OGC:CRS84"), always_xy=True)
     lon, lat = to_degrees.transform(x, y)
     return min(Geod(ellps="WGS84").inv(lon[::2], lat[::2], lon[1::2], lat[1::2])[2])

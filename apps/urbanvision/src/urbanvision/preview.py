@@ -32,15 +32,13 @@ def draw_preview(path: Path, scene_path: Path, outlines: Path, *, count: int) ->
         values, valid = scene.read(shape_hw=shape, bands=names)
     picture = Image.fromarray(_stretched(values, valid))
     pen = ImageDraw.Draw(picture)
-    to_pixels = ~grid.transform
     factor = np.array([shape[1] / grid.width_px, shape[0] / grid.height_px])
     width = 3 if max(shape) >= 1000 else 2
     for batch in pq.ParquetFile(outlines).iter_batches(columns=["geometry"]):
         for polygon in shapely.from_wkb(np.asarray(batch["geometry"].to_pylist(), dtype=object)):
             for ring in shapely.get_rings(polygon):
-                x, y = shapely.get_coordinates(ring).T
-                columns, rows = to_pixels @ (x, y)
-                line = list(map(tuple, np.column_stack([columns, rows]) * factor))
+                corners = grid.pixels(shapely.get_coordinates(ring))
+                line = list(map(tuple, corners * factor))
                 pen.line(line, fill=SHADOW, width=width + 2)
                 pen.line(line, fill=OUTLINE, width=width)
     _legend(pen, shape, count, grid.gsd_m / scale if grid.crs is not None else None)

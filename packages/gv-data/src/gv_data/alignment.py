@@ -158,7 +158,7 @@ def _outlines(
     """Length of outline in each pixel, its angle twice that of the normal."""
     rings = shapely.get_rings(shapely.get_parts(np.asarray(polygons, dtype=object)))
     xy, ring = shapely.get_coordinates(rings, return_index=True)
-    columns, rows = ~grid.transform @ xy.T
+    columns, rows = grid.pixels(xy).T
     points = columns + 1j * rows
     joined = ring[1:] == ring[:-1]
     starts, sides = points[:-1][joined], np.diff(points)[joined]

@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 import shapely
 from affine import Affine
+from jaxtyping import Float
 from pyproj import CRS, Geod, Transformer
 from pyproj.exceptions import ProjError
 
@@ -143,6 +144,11 @@ class Grid:
         """The window of some rows and columns; it may reach beyond the grid."""
         moved = self.transform @ Affine.translation(column, row)
         return replace(self, transform=moved, height_px=height_px, width_px=width_px)
+
+    def pixels(self, xy: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
+        """Columns and rows (corners, not rounded) of coordinates in units of the CRS."""
+        t = self.transform
+        return (xy - [t.c, t.f]) / [t.a, t.e]
 
     def rows_columns(self, bounds: Bounds) -> tuple[float, float, float, float]:
         """First row, first column, last row, last column (corners, not rounded) of some bounds."""

@@ -131,9 +131,8 @@ def _labels(image: Image) -> Labels | None:
 
 def _centres(grid: Grid, labels: Labels) -> Float[np.ndarray, "n 2"]:
     """Row and column of the middle of each label whose middle lies on the image."""
-    west, south, east, north = shapely.bounds(labels.polygons(grid)).reshape(-1, 4).T
-    columns, rows = ~grid.transform @ ((west + east) / 2, (south + north) / 2)
-    centres = np.stack([rows, columns], axis=1)
+    corners = shapely.bounds(labels.polygons(grid)).reshape(-1, 2, 2)
+    centres = grid.pixels(corners.mean(axis=1))[:, ::-1]
     return centres[((centres >= 0) & (centres < grid.shape_hw)).all(axis=1)]
 
 

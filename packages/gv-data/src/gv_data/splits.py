@@ -169,9 +169,8 @@ def _label_centres(
     """Row and column of the labels that are learnt from."""
     if labels is None:
         return np.empty((0, 2))
-    west, south, east, north = shapely.bounds(labels.polygons(grid)).reshape(-1, 4).T
-    columns, rows = ~grid.transform @ ((west + east) / 2, (south + north) / 2)
-    centres = np.stack([rows, columns], axis=1)
+    corners = shapely.bounds(labels.polygons(grid)).reshape(-1, 2, 2)
+    centres = grid.pixels(corners.mean(axis=1))[:, ::-1]
     inside = ((centres >= 0) & (centres < grid.shape_hw)).all(axis=1)
     centres = centres[inside]
     row, column = (centres * known.shape / grid.shape_hw).astype(int).T

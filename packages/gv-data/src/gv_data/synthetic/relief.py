@@ -136,9 +136,9 @@ def crowns(
     size, gsd = setting.size_px, setting.gsd_m
     height = np.zeros((size, size), np.float32)
     owner = np.full((size, size), -1, np.int32)
-    points = trees.geometry.to_numpy()
-    columns = (shapely.get_x(points) - setting.transform.c) / gsd - 0.5
-    lines = (setting.transform.f - shapely.get_y(points)) / gsd - 0.5
+    east, north = shapely.get_coordinates(trees.geometry.to_numpy()).T
+    columns = (east - setting.transform.c) / gsd - 0.5
+    lines = (setting.transform.f - north) / gsd - 0.5
     radii = trees["radius_m"].to_numpy() / gsd
     tops = trees["height_m"].to_numpy()
     for index, (x, y, radius, top) in enumerate(zip(columns, lines, radii, tops, strict=True)):

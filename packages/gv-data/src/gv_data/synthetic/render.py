@@ -172,7 +172,8 @@ def _paint_cars(
     east = (pixel % setting.size_px + 0.5) * setting.gsd_m + setting.transform.c
     north = setting.transform.f - (pixel // setting.size_px + 0.5) * setting.gsd_m
     angle = np.deg2rad(cars["heading_deg"].to_numpy())[row]
-    east, north = east - shapely.get_x(middle)[row], north - shapely.get_y(middle)[row]
+    middle_east, middle_north = shapely.get_coordinates(middle)[row].T
+    east, north = east - middle_east, north - middle_north
     along = np.abs(east * np.cos(angle) + north * np.sin(angle))
     glass = (along > 0.8) & (along < 1.35)
     picture[:, pixel] = np.where(glass, 0.05, _colours(cars)[:, row])

@@ -115,7 +115,7 @@ def lay_roads(plan: Plan, setting: Setting) -> tuple[gpd.GeoDataFrame, gpd.GeoDa
     edges = shapely.get_parts(shapely.node(shapely.multilinestrings(drawn)))
     middles = shapely.line_interpolate_point(edges, 0.5, normalized=True)
     street = shapely.STRtree(drawn).nearest(middles)
-    scale = np.abs(setting.turn(shapely.get_x(middles) + 1j * shapely.get_y(middles)))
+    scale = np.abs(setting.turn(shapely.get_coordinates(middles) @ [1, 1j]))
     curved = shapely.transform(shapely.segmentize(edges, 6.0), lambda xy: _bent(setting, xy))
     pieces, origin = shapely.get_parts(
         shapely.intersection(curved, setting.footprint), return_index=True

@@ -181,7 +181,7 @@ def _beside(
     at = (order + 0.5 + rng.uniform(-0.12, 0.12, len(row))) * every_m
     here = shapely.line_interpolate_point(lines[row], at)
     ahead = shapely.line_interpolate_point(lines[row], at + 0.5)
-    here, ahead = (shapely.get_x(p) + 1j * shapely.get_y(p) for p in (here, ahead))
+    here, ahead = (shapely.get_coordinates(points) @ [1, 1j] for points in (here, ahead))
     heading = (ahead - here) / np.maximum(np.abs(ahead - here), 1e-9)
     side = heading * np.where(rng.random(len(row)) < 0.5, 1j, -1j)
     return here, row, heading, side
