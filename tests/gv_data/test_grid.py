@@ -34,7 +34,7 @@ def test_a_mercator_pixel_of_15_cm_is_13_cm_at_27_degrees_north():
     assert grid.gsd_m == pytest.approx((height * width) ** 0.5, rel=1e-5)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=25)
 @given(
     st.sampled_from(["EPSG:32637", "EPSG:3857", "EPSG:4326", "EPSG:3035"]),
     st.floats(-0.9, 0.9),
