@@ -327,6 +327,8 @@ def _conclude(
     }
     kind = "test" if data.test else "val"
     scene = (data.test or data.val).images[0].path
+    if scene.is_relative_to(Path.cwd()):
+        scene = scene.relative_to(Path.cwd())
     latest = run.folder.parent / "latest" / "package"
     command = next_command("urbanvision", "predict", str(latest), str(scene), "--out", "maps")
     run.finish(

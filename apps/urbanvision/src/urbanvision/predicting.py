@@ -84,6 +84,9 @@ def predict(values: argparse.Namespace, console: Console) -> int:
 def _refuse_taken(values: argparse.Namespace) -> None:
     """Fail before any work when a map is there already, or two scenes would share a name."""
     stems = [path.stem for path in values.scenes]
+    for path in values.scenes:
+        if not path.exists():
+            raise DataError(f"{path} is not there")
     twice = {stem for stem in stems if stems.count(stem) > 1}
     if twice:
         raise DataError(

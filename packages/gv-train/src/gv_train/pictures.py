@@ -18,6 +18,7 @@ from gv_train.runs import Run
 
 _VAL_WINDOWS = 48
 _BATCH_WINDOWS = 16
+_SHOWN_SHARE = 0.25  # of a window must be known ground for it to say anything
 
 
 class Pictures(Callback):
@@ -65,14 +66,18 @@ class Pictures(Callback):
             if sum(len(chance) for chance in chances) >= _VAL_WINDOWS:
                 break
         shown = _joined(windows)
+        known = shown["valid"] & (shown["mask"] != IGNORE)
+        kept = np.flatnonzero(known.mean(axis=(1, 2)) >= _SHOWN_SHARE)
+        if not len(kept):
+            return
         figures.predictions(
             self._run.figures / "predictions.jpg",
-            shown["image"],
-            shown["mask"] == 1,
-            np.concatenate(chances),
+            shown["image"][kept],
+            shown["mask"][kept] == 1,
+            np.concatenate(chances)[kept],
             gsd_m=self._gsd_m,
-            valid=shown["valid"] & (shown["mask"] != IGNORE),
-            captions=shown["id"],
+            valid=known[kept],
+            captions=[shown["id"][n] for n in kept],
         )
 
     def _draw_curves(self) -> None:
