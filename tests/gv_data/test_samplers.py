@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import shapely
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -124,3 +125,21 @@ def test_images_without_place_are_sampled_too(tif, tmp_path):
     dataset = Catalog.open(tmp_path / "c").dataset(labels=False)
     (window,) = RandomWindows(dataset, window_px=16, length=1)
     assert dataset[window]["image"].shape == (1, 16, 16)
+
+
+def test_windows_around_objects_show_one_in_their_inner_two_thirds(tif, vectors, tmp_path):
+    corners = [(500_010, 2_999_990), (500_090, 2_999_920)]
+    labels = vectors("h.gpkg", [shapely.box(x - 1, y - 1, x + 1, y + 1) for x, y in corners])
+    path = tif("a.tif", np.ones((1, 200, 200), np.uint8))
+    dataset = index([path], tmp_path / "c", labels=labels).catalog.dataset()
+    seen = set()
+    for window in RandomWindows(dataset, window_px=60, length=200, object_share=1.0):
+        x, y = window
+        inner = [
+            abs(cx - (x.start + x.stop) / 2) <= (x.stop - x.start) / 3 + 0.5
+            and abs(cy - (y.start + y.stop) / 2) <= (y.stop - y.start) / 3 + 0.5
+            for cx, cy in corners
+        ]
+        assert sum(inner) == 1
+        seen.add(inner.index(True))
+    assert seen == {0, 1}
