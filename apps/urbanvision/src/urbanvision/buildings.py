@@ -31,6 +31,8 @@ class Buildings:
     """Polygons inside which the labels are complete; the rest is ignored, not taken for empty."""
     labels_crs: str | None = None
     """CRS of the label files where they do not say it."""
+    swap_xy: bool = False
+    """The label files hold y before x."""
     empty_images: Literal["ignore", "learn"] = "ignore"
     """Images without a single label: left out, or learnt from as ground without buildings."""
     gsd_m: float | None = None

@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from gv_data.catalog import Catalog, Image
+from gv_data.catalog import Catalog
 from gv_data.console import Console
 from gv_data.dataset import CatalogDataset, ImageSlice
 from gv_data.grid import Grid
 from gv_data.instances import Strip, instances
-from gv_data.labels import Labels
 from gv_models.package import Package
 from gv_train.inference import Windows, probabilities
 from urbanvision.mapping import HEADS, frame_of, splitting_at
@@ -78,15 +77,10 @@ def _score_image(
     strips: Iterator[Strip] = ((r.heads["interior"], r.heads["edge"]) for r in rows)
     frames = [frame_of(found, grid, first_id=1) for found in instances(strips, splitting_at(grid))]
     mapped = gpd.GeoDataFrame(pd.concat(frames), crs=grid.crs) if frames else _nothing(grid)
-    labels = _labels(image)
+    labels = dataset.labels_of(image)
     truth = gpd.GeoDataFrame(geometry=labels.polygons(grid), crs=grid.crs)
     known = dataset[row]["mask"].numpy() < 2
     return score(mapped, truth, grid, valid_rows=lambda top, bottom: known[top:bottom])
-
-
-def _labels(image: Image) -> Labels:
-    assert image.vectors is not None, "the dataset has read these labels"
-    return Labels.read(image.vectors, labelled_area=image.labelled_area, crs=image.labels_crs)
 
 
 def _nothing(grid: Grid) -> gpd.GeoDataFrame:

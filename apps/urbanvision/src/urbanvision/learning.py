@@ -181,6 +181,7 @@ def _from_files(config: Buildings, labels: Path, out: Path, console: Console) ->
             labels=labels,
             labelled_area=config.labelled_area,
             labels_crs=config.labels_crs,
+            swap_xy=config.swap_xy,
             parts=blocks,
             track=lambda files: console.track(files, "indexing", unit="images"),
         )

@@ -8,14 +8,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gv_train.inference import Windows, probabilities
     from gv_train.launch import Experiment, Launch
+    from gv_train.segmentation import Segmentation
+    from gv_train.settings import Trainer
+    from gv_train.training import Fitted, fit
 
 _HOMES = {
     "Experiment": "gv_train.launch",
+    "Fitted": "gv_train.training",
     "Launch": "gv_train.launch",
+    "Segmentation": "gv_train.segmentation",
+    "Trainer": "gv_train.settings",
+    "Windows": "gv_train.inference",
+    "fit": "gv_train.training",
+    "probabilities": "gv_train.inference",
 }
 
-__all__ = ["Experiment", "Launch"]
+__all__ = [
+    "Experiment",
+    "Fitted",
+    "Launch",
+    "Segmentation",
+    "Trainer",
+    "Windows",
+    "fit",
+    "probabilities",
+]
 
 
 def __getattr__(name: str) -> object:
