@@ -18,6 +18,7 @@ from gv_data.indexing import index
 from gv_data.raster import Scene
 from gv_data.splits import blocks
 from gv_models import package, unet
+from gv_models.networks import Segmenter
 from gv_models.package import Band, Card
 from gv_train import runs
 from gv_train.launch import Launch
@@ -127,7 +128,7 @@ def learn(config: Buildings, launch: Launch) -> int:
             again = next_command("train", "buildings", "--resume", run.name)
             run.finish("stopped", next_command=again)
             raise StoppedError(stopped.exit_code - 128, f"{stopped}\n  go on: {again}") from stopped
-        card = _card(data, task, gsd_m, config, run, fitted)
+        card = _card(data, task, network, gsd_m, config, run, fitted)
         package.save(run.package, network, card, overwrite=config.resume is not None)
         model = package.load(run.package, device_of(config.trainer.device))
         verdict = judge(
@@ -141,7 +142,7 @@ def _data(config: Buildings, run: Run, console: Console) -> Data:
     """The training and validation views: a catalog's, bare files' or synthetic towns'."""
     folder = run.folder / "data"
     if config.data is not None:
-        return _from_catalog(config)
+        return _from_catalog(config, config.data)
     if config.image and config.labels:
         return _from_files(config, config.labels, folder / "catalog", console)
     towns = build_towns(folder, console)
@@ -149,8 +150,8 @@ def _data(config: Buildings, run: Run, console: Console) -> Data:
     return Data(train, val, ("no --data or --image: synthetic towns",), test)
 
 
-def _from_catalog(config: Buildings) -> Data:
-    catalog = Catalog.open(config.data)  # type: ignore[arg-type]
+def _from_catalog(config: Buildings, path: Path) -> Data:
+    catalog = Catalog.open(path)
     tables = dict(pair.split("=", 1) for pair in config.table)
     train = catalog.where(config.train_where or "split = 'train'", **tables)
     val = catalog.where(config.val_where or "split = 'val'", **tables)
@@ -263,7 +264,13 @@ def _workers(config: Buildings) -> int:
 
 
 def _card(
-    data: Data, task: Segmentation, gsd_m: float, config: Buildings, run: Run, fitted: Fitted
+    data: Data,
+    task: Segmentation,
+    network: Segmenter,
+    gsd_m: float,
+    config: Buildings,
+    run: Run,
+    fitted: Fitted,
 ) -> Card:
     low, high = _percentiles(data.train)
     names = data.train.bands
@@ -280,7 +287,7 @@ def _card(
     )
     return Card(
         constructor="unet",
-        arguments=task.network.arguments,  # type: ignore[arg-type]
+        arguments=network.arguments,
         bands=bands,
         heads={head: (head,) for head in HEADS},
         gsd_m=gsd_m,
