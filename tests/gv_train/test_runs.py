@@ -54,13 +54,24 @@ def trained_elsewhere(root):
         process.communicate()
 
 
-def test_a_new_run_has_all_folders_and_latest_points_to_it(root):
+def test_a_started_run_has_all_folders_and_latest_points_to_it(root):
     with runs.create("roofs", root=root) as run:
+        run.start({})
         run.finish("finished")
     names = {path.name for path in run.folder.iterdir()}
     assert names >= {"run.json", "metrics", "logs", "checkpoints", "figures", "attempts"}
     assert (root / "roofs" / "latest").readlink() == Path(run.name)
     assert not run.package.exists()
+
+
+def test_a_run_that_fails_before_it_starts_never_was(root):
+    with runs.create("roofs", name="a", root=root) as run:
+        run.start({})
+        run.finish("finished")
+    with pytest.raises(ZeroDivisionError), runs.create("roofs", name="b", root=root):
+        raise ZeroDivisionError
+    assert {path.name for path in (root / "roofs").iterdir()} == {"a", "latest"}
+    assert runs.open("roofs/latest", root=root).name == "a"
 
 
 def test_names_are_a_date_and_two_words(root):
@@ -115,7 +126,9 @@ def test_a_name_that_is_not_plain_is_refused(root, name):
 
 def test_a_run_is_found_by_latest_name_beginning_words_and_path(root):
     for name in ["2026-11-20-calm-heron", "2026-11-21-keen-otter"]:
-        runs.create("roofs", name=name, root=root).finish("finished")
+        run = runs.create("roofs", name=name, root=root)
+        run.start({})
+        run.finish("finished")
     calm, keen = root / "roofs/2026-11-20-calm-heron", root / "roofs/2026-11-21-keen-otter"
     assert runs.open("latest", project="roofs", root=root).folder == keen
     assert runs.open("roofs/latest", root=root).folder == keen
@@ -280,6 +293,7 @@ def test_no_secret_enters_the_folder(root):
 
 def test_readers_never_see_half_a_record_or_no_latest(root):
     run = runs.create("roofs", name="a", root=root)
+    run.start({})
     done = threading.Event()
 
     def rewrite():

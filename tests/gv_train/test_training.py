@@ -11,10 +11,8 @@ from types import ModuleType
 
 import pytest
 import torch
-from torch import nn
 
 from gv_train import metric_log, runs
-from gv_train.averaging import WeightAverage
 from gv_train.checkpoints import BEST, LAST
 
 CHILD = Path(__file__).with_name("training_child.py")
@@ -83,6 +81,13 @@ def test_the_best_metrics_are_those_of_the_best_validation(child, root) -> None:
     assert fitted.metrics["val_iou"] == max(validated.values()) == validated[fitted.best_step]
 
 
+def test_the_task_ends_with_the_weights_of_the_best_validation(child, root) -> None:
+    task = child.untrained()
+    child.train(root, 16, task=task)
+    best = torch.load(root / "roofs/r/checkpoints" / BEST, weights_only=True)["state_dict"]
+    assert all(torch.equal(best[name], value) for name, value in task.state_dict().items())
+
+
 @pytest.mark.robust
 def test_goes_on_after_a_kill_with_no_gap_and_no_double_row(root) -> None:
     killed = start(root, 24)
@@ -118,24 +123,3 @@ def test_a_signal_saves_and_ends_with_its_code(root, number, code) -> None:
     folder = root / "roofs" / "r"
     saved = torch.load(folder / "checkpoints" / LAST, weights_only=True)
     assert saved["global_step"] == max(steps_logged(folder / "metrics"))
-
-
-def test_the_average_is_the_mean_with_decaying_weights() -> None:
-    network = nn.Linear(1, 1, bias=False)
-    average = WeightAverage(network, decay=0.5)
-    expected = None
-    for step, value in enumerate((1.0, 2.0, 4.0, 8.0)):
-        nn.init.constant_(network.weight, value)
-        average.update()
-        decay = min(0.5, (1 + step) / (10 + step))
-        expected = value if expected is None else decay * expected + (1 - decay) * value
-    assert average.state_dict()["average"]["weight"].item() == pytest.approx(expected)
-
-
-def test_no_average_follows_the_raw_weights() -> None:
-    network = nn.Linear(2, 2)
-    average = WeightAverage(network, decay=0.0)
-    for _ in range(3):
-        nn.init.normal_(network.weight)
-        average.update()
-    assert torch.equal(average.state_dict()["average"]["weight"], network.weight)

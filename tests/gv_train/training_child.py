@@ -39,26 +39,30 @@ def build_catalog(root: Path) -> Catalog:
     return Catalog.open(root / "catalog")
 
 
-def train(root: Path, steps: int, *, resume: bool = False, average: float = 0.9) -> Fitted:
+def untrained() -> Segmentation:
+    """A task that has learnt nothing."""
+    torch.manual_seed(0)
+    return Segmentation(
+        Tiny(), weights={"interior": 1.0, "edge": 0.5}, mean=[90.0] * 3, std=[50.0] * 3
+    )
+
+
+def train(
+    root: Path, steps: int, *, resume: bool = False, task: Segmentation | None = None
+) -> Fitted:
     """Train the tiny network in ``root/roofs/r``."""
     catalog = Catalog.open(root / "catalog")
     views = [catalog.where(f"place = '{place}'") for place in ("train", "val")]
     data = DataModule(*views, window_px=48, batch_size=2, epoch_windows=8)
-    torch.manual_seed(0)
-    task = Segmentation(
-        Tiny(), weights={"interior": 1.0, "edge": 0.5}, mean=[90.0] * 3, std=[50.0] * 3
-    )
     run = (
         runs.open("r", project="roofs", root=root)
         if resume
         else runs.create("roofs", name="r", root=root)
     )
-    settings = Trainer(
-        max_steps=steps, threads=1, device="cpu", average=average, checkpoint_minutes=0.01
-    )
+    settings = Trainer(max_steps=steps, threads=1, device="cpu", checkpoint_minutes=0.01)
     with run:
         run.start({"steps": steps}, seed=0)
-        fitted = fit(task, data, run, settings, resume=resume, console=Console(quiet=True))
+        fitted = fit(task or untrained(), data, run, settings, resume=resume, console=Console(quiet=True))
         run.finish("finished", fitted.metrics)
     return fitted
 

@@ -32,7 +32,12 @@ def evaluate(values: argparse.Namespace, console: Console) -> int:
     """
     if len(values.maps) != len(values.scene):
         raise DataError(f"{len(values.maps)} maps need as many scenes, got {len(values.scene)}")
-    truth = Labels.read(values.truth, labelled_area=values.labelled_area, crs=values.labels_crs)
+    truth = Labels.read(
+        values.truth,
+        labelled_area=values.labelled_area,
+        crs=values.labels_crs,
+        swap_xy=values.swap_xy,
+    )
     pooled = None
     for map_path, scene_path in zip(values.maps, values.scene, strict=True):
         found = _score(map_path, scene_path, truth)

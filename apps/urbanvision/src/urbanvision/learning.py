@@ -21,11 +21,12 @@ from gv_models import package, unet
 from gv_models.networks import Segmenter
 from gv_models.package import Band, Card
 from gv_train import runs
+from gv_train.hardware import device_of, precision, use_cpu
 from gv_train.launch import Launch
 from gv_train.pictures import Pictures
 from gv_train.runs import Run
 from gv_train.segmentation import Segmentation
-from gv_train.training import Fitted, StoppedError, device_of, fit, precision, use_threads
+from gv_train.training import Fitted, StoppedError, fit
 from urbanvision.buildings import Buildings
 from urbanvision.evaluation import Verdict, judge
 from urbanvision.synthetic import build_towns
@@ -74,10 +75,10 @@ def learn(config: Buildings, launch: Launch) -> int:
         run = runs.create("buildings", name=config.run)
     started = time.monotonic()
     with run:
-        run.start(launch.plain or config, seed=config.seed, argv=launch.command)
         data = _data(config, run, console)
         gsd_m = config.gsd_m or min(image.grid.gsd_m for image in data.train.images)
         _introduce(config, data, gsd_m, run, console)
+        run.start(launch.plain or config, seed=config.seed, argv=launch.command)
         minutes = config.minutes
         if (
             minutes is None
@@ -175,6 +176,7 @@ def _without_empty(train: Catalog, config: Buildings) -> tuple[Catalog, tuple[st
 
 
 def _from_files(config: Buildings, labels: Path, out: Path, console: Console) -> Data:
+    said: list[str] = []
     if not (out / "images.parquet").exists():
         found = index(
             config.image,
@@ -188,12 +190,13 @@ def _from_files(config: Buildings, labels: Path, out: Path, console: Console) ->
         )
         for path, reason in found.refused:
             console.warn("refused", f"{path.name} left out: {reason}")
+        said.append(f"labels: {found.labels_said}")
     catalog = Catalog.open(out)
     train, val = catalog.where("split = 'train'"), catalog.where("split = 'val'")
-    train, said = _without_empty(train, config)
+    train, left_out = _without_empty(train, config)
     share = _ground_m2(val) / (_ground_m2(train) + _ground_m2(val))
-    split = f"split into blocks: {share:.0%} of the ground for validation, 10 m apart"
-    return Data(train, val, (split, *said))
+    said.append(f"split into blocks: {share:.0%} of the ground for validation, 10 m apart")
+    return Data(train, val, (*said, *left_out))
 
 
 def _ground_m2(view: Catalog) -> float:
@@ -220,7 +223,7 @@ def _introduce(config: Buildings, data: Data, gsd_m: float, run: Run, console: C
     if config.check:
         _report_checks(data, gsd_m, console)
     device = device_of(config.trainer.device)
-    threads = use_threads(config.trainer.threads)
+    threads = use_cpu(config.trainer.threads)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{threads} threads"
     say(
         f"device     {device.type}, {name}, {precision(config.trainer)}, "

@@ -21,6 +21,7 @@ import torch
 from gv_data import vector
 from gv_data.atomic import sweep
 from gv_data.console import Console
+from gv_data.errors import RasterError
 from gv_data.geodesy import area_m2
 from gv_data.grid import Grid
 from gv_data.instances import Instances, Splitting, Strip, instances
@@ -28,6 +29,7 @@ from gv_data.raster import CogWriter, Scene, writing_cog
 from gv_data.tiling import Tiling
 from gv_models.package import Package
 from gv_train.inference import Rows, Windows, probabilities
+from urbanvision.map_files import targets
 from urbanvision.preview import draw_preview
 
 HEADS = ("interior", "edge")
@@ -58,16 +60,6 @@ class BuildingMap:
     buildings: int
     area_m2: float
     ground_m2: float
-
-
-def targets(scene: Path, out: Path) -> dict[str, Path]:
-    """The files that mapping a scene makes."""
-    return {
-        "probability": out / f"{scene.stem}.probability.tif",
-        "parquet": out / f"{scene.stem}.buildings.parquet",
-        "geopackage": out / f"{scene.stem}.buildings.gpkg",
-        "preview": out / f"{scene.stem}.preview.png",
-    }
 
 
 def map_scene(
@@ -187,6 +179,11 @@ def _map(
 def _bands(package: Package, scene: Scene) -> list[str] | None:
     """The package's bands by name; by position where the scene does not name them all."""
     wanted = [band.name for band in package.card.bands]
+    if len(scene.bands) < len(wanted):
+        raise RasterError(
+            f"{scene.path.name} has {len(scene.bands)} band{'s' * (len(scene.bands) > 1)}, "
+            f"the model wants {len(wanted)}: {', '.join(wanted)}"
+        )
     return wanted if set(wanted) <= set(scene.bands) else list(scene.bands[: len(wanted)])
 
 

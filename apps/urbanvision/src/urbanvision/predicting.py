@@ -11,9 +11,9 @@ from gv_data.errors import DataError, RasterError
 from gv_data.raster import Scene
 from gv_models import package
 from gv_models.package import Package
+from gv_train.hardware import device_of, use_cpu
 from gv_train.inference import Windows
-from gv_train.training import device_of, use_threads
-from urbanvision.mapping import BuildingMap, map_scene, targets
+from urbanvision.mapping import BuildingMap, map_scene
 
 
 def predict(values: argparse.Namespace, console: Console) -> int:
@@ -30,7 +30,7 @@ def predict(values: argparse.Namespace, console: Console) -> int:
         DataError, ModelError, TrainError: When nothing could be mapped.
     """
     device = device_of(values.device)
-    threads = use_threads(values.threads)
+    threads = use_cpu(values.threads)
     model = package.load(values.package, device)
     card = model.card
     windows = Windows(
@@ -38,7 +38,6 @@ def predict(values: argparse.Namespace, console: Console) -> int:
         card.overlap_px if values.overlap_px is None else values.overlap_px,
         values.batch_size,
     )
-    _refuse_taken(values)
     console.say(
         f"predict    {len(values.scenes)} scenes with {card.run or values.package}, "
         f"{card.gsd_m:.3g} m, on {device.type} ({threads} threads)"
@@ -79,24 +78,6 @@ def predict(values: argparse.Namespace, console: Console) -> int:
     if failed:
         console.say(f"{len(failed)} of {len(values.scenes)} scenes could not be mapped")
     return 3 if failed else 0
-
-
-def _refuse_taken(values: argparse.Namespace) -> None:
-    """Fail before any work when a map is there already, or two scenes would share a name."""
-    stems = [path.stem for path in values.scenes]
-    for path in values.scenes:
-        if not path.exists():
-            raise DataError(f"{path} is not there")
-    twice = {stem for stem in stems if stems.count(stem) > 1}
-    if twice:
-        raise DataError(
-            f"several scenes are called {sorted(twice)[0]}: their maps would share a name\n"
-            "  try: one --out folder each"
-        )
-    for path in values.scenes:
-        taken = [file for file in targets(path, values.out).values() if file.exists()]
-        if taken and not values.overwrite:
-            raise DataError(f"{taken[0]} exists already\n  try: --overwrite, or another --out")
 
 
 def _check(model: Package, path: Path, console: Console, *, georeference: bool) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from gv_data.command import Command
 from gv_data.console import Console
 from gv_data.options import Parser
+from urbanvision import map_files
 
 
 def _predict_options(parser: Parser) -> None:
@@ -30,6 +31,7 @@ def _predict_options(parser: Parser) -> None:
 
 
 def _predict(values: argparse.Namespace, console: Console) -> int:
+    values.scenes = map_files.wanted(values.scenes, values.out, overwrite=values.overwrite)
     from urbanvision.predicting import predict
 
     return predict(values, console)
@@ -56,6 +58,7 @@ def _evaluate_options(parser: Parser) -> None:
         "--labelled-area", type=Path, help="polygons inside which truth is complete"
     )
     parser.add_argument("--labels-crs", help="CRS of the truth where its file does not say it")
+    parser.add_argument("--swap-xy", action="store_true", help="the truth holds y before x")
     parser.add_argument("--errors", type=Path, help="write hits, misses and false ones (.gpkg)")
     parser.add_argument("--min-iou", type=float, help="exit with 4 when the IoU is lower")
     parser.add_argument(

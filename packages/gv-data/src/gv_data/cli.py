@@ -70,7 +70,7 @@ def _index(values: argparse.Namespace, console: Console) -> int:
     following = _next(values, found)
     lines = [
         f"images     {_images_line(summary)}",
-        f"labels     {_labels_line(found)}" if values.labels else "",
+        f"labels     {found.labels_said}" if values.labels else "",
         *_refused_lines(found, console),
         f"took       {duration(time.monotonic() - started)}",
         f"catalog    {values.out}   {len(found.catalog):,} images",
@@ -102,17 +102,6 @@ def _images_line(summary: "Summary") -> str:
         parts.append(f"GSD {_range(summary.gsd_m)} m")
         parts.append(f"{summary.ground_m2 / 1e6:.3g} km2")
     return ", ".join(parts) + (" (some show the same ground)" if summary.overlapping else "")
-
-
-def _labels_line(found: "Indexed") -> str:
-    parts = [f"{found.objects:,} on images"]
-    if found.outside:
-        parts.append(f"{found.outside:,} outside all of them")
-    if found.repaired:
-        parts.append(f"{found.repaired:,} crossed themselves and were repaired")
-    if found.unlabelled:
-        parts.append(f"{found.unlabelled:,} images without a label")
-    return ", ".join(parts)
 
 
 def _refused_lines(found: "Indexed", console: Console) -> list[str]:

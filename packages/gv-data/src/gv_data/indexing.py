@@ -73,6 +73,18 @@ class Indexed:
     repaired: int
     unlabelled: int
 
+    @property
+    def labels_said(self) -> str:
+        """How many labels lie where, and what had to be done to them, for people."""
+        parts = [f"{self.objects:,} on images"]
+        if self.outside:
+            parts.append(f"{self.outside:,} outside all of them")
+        if self.repaired:
+            parts.append(f"{self.repaired:,} crossed themselves and were repaired")
+        if self.unlabelled:
+            parts.append(f"{self.unlabelled:,} images without a label")
+        return ", ".join(parts)
+
 
 def index(
     inputs: Sequence[Path],

@@ -14,6 +14,9 @@ from jaxtyping import Float
 
 from gv_data.errors import RasterError
 
+_FINISHED_PX = 2**21
+"""Pixels of a strip of finished rows: what follows needs the same memory for any width."""
+
 
 @dataclass(frozen=True)
 class Tiling:
@@ -61,9 +64,9 @@ class Blend:
         >>> tiling = Tiling((5, 7), window_px=4, overlap_px=2)
         >>> blend = Blend(tiling, channels=1)
         >>> ones = np.ones((1, 4, 4), np.float32)
-        >>> finished = [rows for window in tiling for _, rows in blend.add(window, ones)]
-        >>> np.concatenate(finished, axis=1).shape
-        (1, 5, 7)
+        >>> strips = (strip for window in tiling for strip in blend.add(window, ones))
+        >>> [(first, rows.shape) for first, rows in strips]
+        [(0, (1, 1, 7)), (1, (1, 4, 7))]
     """
 
     def __init__(self, tiling: Tiling, channels: int) -> None:
@@ -84,7 +87,9 @@ class Blend:
             values: What the model says there; beyond the raster's end it is ignored.
 
         Yields:
-            First row and values of the rows that no later window changes.
+            First row and values of the rows that no later window changes, about two million pixels
+            at a time: a wider raster comes in lower strips. Values are a view that the next step
+            overwrites.
         """
         row, column = window
         height = min(self._tiling.window_px, self._tiling.shape_hw[0] - row)
@@ -97,12 +102,13 @@ class Blend:
 
     def _finish(self, row: int) -> Iterator[tuple[int, np.ndarray]]:
         later = [start for start in self._tiling.rows if start > row]
-        end = later[0] if later else self._tiling.shape_hw[0]
-        count = end - row
-        yield row, self._open[:, :count].copy()
-        self._open = np.concatenate(
-            [self._open[:, count:], np.zeros_like(self._open[:, :count])], axis=1
-        )
+        count = (later[0] if later else self._tiling.shape_hw[0]) - row
+        step = max(1, _FINISHED_PX // self._tiling.shape_hw[1])
+        for first in range(0, count, step):
+            yield row + first, self._open[:, first : min(first + step, count)]
+        kept = self._tiling.window_px - count
+        self._open[:, :kept] = self._open[:, count:].copy()
+        self._open[:, kept:] = 0
 
 
 def _starts(size: int, window: int, overlap: int) -> tuple[int, ...]:

@@ -66,10 +66,10 @@ class Light:
         white: Value of a bright pixel: 255 for bytes, 1 for reflectance.
     """
 
-    brightness: float = 0.15
-    contrast: float = 0.35
-    colour: float = 0.12
-    gamma: float = 0.3
+    brightness: float = 0.25
+    contrast: float = 0.4
+    colour: float = 0.3
+    gamma: float = 0.4
     grey: float = 0.2
     white: float = 255.0
 

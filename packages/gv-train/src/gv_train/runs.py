@@ -16,6 +16,7 @@ import difflib
 import os
 import re
 import secrets
+import shutil
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
@@ -41,7 +42,7 @@ class Run:
     """A run's folder, from ``create`` or ``open``; it trains between ``start`` and ``finish``.
 
     As a context manager it ends an attempt that was not finished: as stopped after Ctrl-C, else as
-    failed.
+    failed. A run that failed before its first attempt never was: its folder is removed.
 
     Attributes:
         folder: The run's own folder; the others lie in it.
@@ -165,7 +166,10 @@ class Run:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
-        if self._lock.held:
+        if kind is not None and self._lock.held and self._record.attempt == 0:
+            shutil.rmtree(self.folder)
+            self._lock.release()
+        elif self._lock.held:
             interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
             self.finish("stopped" if interrupted else "failed")
 
@@ -216,7 +220,6 @@ def create(project: str, *, name: str | None = None, root: Path | None = None) -
     run_record.write(folder, RunRecord(project, folder.name, run_record.now()).alive())
     run = Run(folder)
     run._lock.acquire()
-    _point_latest(folder)
     return run
 
 

@@ -122,5 +122,6 @@ class Segmentation(LightningModule):
                     "weight_decay": self._weight_decay if decays else 0.0,
                 }
                 for (encoder, decays), parameters in groups.items()
-            ]
+            ],
+            fused=True,
         )

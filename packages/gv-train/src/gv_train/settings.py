@@ -14,7 +14,7 @@ class Trainer:
     """Stop after so many optimizer steps."""
     epoch_windows: int = 320
     """Windows an epoch; validation comes after each epoch."""
-    object_share: float = 0.5
+    object_share: float = 0.8
     """Share of the windows that are drawn around a label; the others lie anywhere."""
     batch_size: int = 4
     """Windows a step."""
@@ -24,8 +24,6 @@ class Trainer:
     """Learning rate of the encoder, as a share of ``lr``."""
     weight_decay: float = 0.01
     """Decoupled weight decay (AdamW)."""
-    average: float = 0.98
-    """Decay of the moving average of the weights, which is what is validated and kept; 0: none."""
     warmup: float = 0.05
     """Share of the training during which the learning rate rises."""
     patience: int | None = None

@@ -12,17 +12,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Literal, override
+from typing import Any, override
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping
 
 from gv_data.console import Console, Meter
 from gv_data.datamodule import DataModule
-from gv_train.averaging import WeightAverage
 from gv_train.checkpoints import BEST, LAST, AtomicCheckpointIO, BestAndLast
 from gv_train.errors import TrainError
+from gv_train.hardware import accelerator, devices, precision, use_cpu
 from gv_train.lightning_log import CSVMetricsLogger
 from gv_train.metric_log import MetricLog
 from gv_train.runs import Run
@@ -99,7 +98,7 @@ def fit(
     if checkpoint is not None:
         from_step = int(AtomicCheckpointIO().load_checkpoint(checkpoint)["global_step"])
     seed_everything(seed, workers=True, verbose=False)
-    use_threads(settings.threads)
+    use_cpu(settings.threads)
     loader = data.train_dataloader()
     steps = _steps(settings, len(loader))
     if steps is None and minutes is None:
@@ -110,15 +109,14 @@ def fit(
     started = time.monotonic()
     log = MetricLog(run.metrics, run.attempt, from_step)
     pulse = _Pulse(run, log, clock, monitor)
-    average = WeightAverage(task.network, settings.average)
-    watched: list[Callback] = [clock, stop, pulse, *callbacks, average, best]
+    watched: list[Callback] = [clock, stop, pulse, *callbacks, best]
     if settings.patience is not None:
         watched.append(EarlyStopping(monitor, patience=settings.patience, mode="max"))
     total, unit = (steps, "steps") if steps is not None else (round(60 * (minutes or 0)), "s")
     with warnings_to(run.logs) as counted, stop.listening():
         trainer = Trainer(
-            accelerator=_accelerator(settings.device),
-            devices=_devices(settings.device),
+            accelerator=accelerator(settings.device),
+            devices=devices(settings.device),
             precision=precision(settings),
             max_epochs=settings.max_epochs or -1,
             max_steps=clock.steps or -1,
@@ -138,7 +136,7 @@ def fit(
         raise StoppedError(stop.number, f"stopped at step {trainer.global_step:,}; all is saved")
     if best.best_value is not None and (run.checkpoints / BEST).exists():
         state = AtomicCheckpointIO().load_checkpoint(run.checkpoints / BEST)
-        task.network.load_state_dict(state["callbacks"][average.state_key]["average"])
+        task.load_state_dict(state["state_dict"])
     return Fitted(
         pulse.best_metrics,
         trainer.global_step,
@@ -146,58 +144,6 @@ def fit(
         time.monotonic() - started,
         counted.total,
     )
-
-
-def use_threads(threads: int | None) -> int:
-    """Bound the CPU threads of the network.
-
-    Args:
-        threads: Wanted number; None: ``OMP_NUM_THREADS`` if set, else all cores.
-
-    Returns:
-        The number now used.
-    """
-    named = os.environ.get("OMP_NUM_THREADS", "")
-    count = threads or (int(named) if named.isdigit() else len(os.sched_getaffinity(0)))
-    torch.set_num_threads(max(1, count))
-    return torch.get_num_threads()
-
-
-def device_of(name: str) -> torch.device:
-    """The device a name means; ``auto`` takes a GPU when there is one.
-
-    Raises:
-        TrainError: If there is no such device.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise TrainError(f"no device {name!r}: use auto, cpu, cuda, cuda:1 or mps") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise TrainError(f"--device {name}: this torch sees no GPU; use --device cpu")
-    return device
-
-
-def precision(settings: Settings) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
-    """The precision meant by ``auto``: bf16 where the GPU computes with it."""
-    if settings.precision != "auto":
-        return settings.precision
-    on_gpu = device_of(settings.device).type == "cuda"
-    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
-
-
-def _accelerator(name: str) -> str:
-    kind = device_of(name).type
-    return "gpu" if kind == "cuda" else kind
-
-
-def _devices(name: str) -> list[int] | str | int:
-    device = device_of(name)
-    if device.type == "cuda":
-        return [device.index] if device.index is not None else "auto"
-    return 1
 
 
 def _steps(settings: Settings, epoch_steps: int) -> int | None:

@@ -1,0 +1,75 @@
+"""What a network computes on: CPU threads and their memory, devices, precision."""
+
+import ctypes
+import os
+import sys
+from typing import Literal
+
+import torch
+
+from gv_train.errors import TrainError
+from gv_train.settings import Trainer as Settings
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_KEEP_BYTES = 2**31 - 1
+
+
+def use_cpu(threads: int | None) -> int:
+    """Bound the CPU threads of the network, and keep the memory they work in.
+
+    glibc returns freed blocks above 32 MB to the system; a training step then spends a fifth of
+    its time, and a forward pass a third, on page faults (benchmarks/cpu_memory.py).
+
+    Args:
+        threads: Wanted number; None: ``OMP_NUM_THREADS`` if set, else all cores.
+
+    Returns:
+        The number now used.
+    """
+    named = os.environ.get("OMP_NUM_THREADS", "")
+    count = threads or (int(named) if named.isdigit() else len(os.sched_getaffinity(0)))
+    torch.set_num_threads(max(1, count))
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        for setting in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
+            mallopt(setting, _KEEP_BYTES)
+    return torch.get_num_threads()
+
+
+def device_of(name: str) -> torch.device:
+    """The device a name means; ``auto`` takes a GPU when there is one.
+
+    Raises:
+        TrainError: If there is no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise TrainError(f"no device {name!r}: use auto, cpu, cuda, cuda:1 or mps") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise TrainError(f"--device {name}: this torch sees no GPU; use --device cpu")
+    return device
+
+
+def precision(settings: Settings) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
+    """The precision meant by ``auto``: bf16 where the GPU computes with it."""
+    if settings.precision != "auto":
+        return settings.precision
+    on_gpu = device_of(settings.device).type == "cuda"
+    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def accelerator(name: str) -> str:
+    """Lightning's word for the kind of device a name means."""
+    kind = device_of(name).type
+    return "gpu" if kind == "cuda" else kind
+
+
+def devices(name: str) -> list[int] | str | int:
+    """Lightning's word for how many, or which, devices a name means."""
+    device = device_of(name)
+    if device.type == "cuda":
+        return [device.index] if device.index is not None else "auto"
+    return 1

@@ -1,0 +1,53 @@
+"""What a network computes on."""
+
+import os
+
+import pytest
+import torch
+
+from gv_train.errors import TrainError
+from gv_train.hardware import accelerator, device_of, devices, precision, use_cpu
+from gv_train.settings import Trainer
+
+
+@pytest.fixture(autouse=True)
+def same_threads_afterwards():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_threads_are_those_asked_for_or_named_or_all_cores(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert use_cpu(2) == torch.get_num_threads() == 2
+    assert use_cpu(None) == torch.get_num_threads() == 1
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert use_cpu(None) == len(os.sched_getaffinity(0))
+
+
+def test_a_device_that_is_not_there_is_refused_with_the_way_out():
+    assert device_of("cpu") == torch.device("cpu")
+    with pytest.raises(TrainError, match="use auto, cpu, cuda"):
+        device_of("gpu0")
+    if not torch.cuda.is_available():
+        assert device_of("auto") == torch.device("cpu")
+        with pytest.raises(TrainError, match="--device cpu"):
+            device_of("cuda:1")
+
+
+def test_lightning_is_told_the_device_in_its_own_words(monkeypatch):
+    assert (accelerator("cpu"), devices("cpu")) == ("cpu", 1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert (accelerator("cuda:1"), devices("cuda:1")) == ("gpu", [1])
+    assert (accelerator("cuda"), devices("cuda")) == ("gpu", "auto")
+
+
+@pytest.mark.parametrize(
+    ("gpu", "bf16", "expected"),
+    [(False, False, "32-true"), (True, False, "32-true"), (True, True, "bf16-mixed")],
+)
+def test_auto_precision_is_what_the_device_computes_fast(monkeypatch, gpu, bf16, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
+    assert precision(Trainer()) == expected
+    assert precision(Trainer(precision="16-mixed")) == "16-mixed"
