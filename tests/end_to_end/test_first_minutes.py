@@ -58,20 +58,3 @@ def test_the_package_becomes_onnx(trained, shell) -> None:
     folder, _ = trained
     out = shell(folder, "urbanvision", "export", "runs/buildings/latest/package").stdout
     assert "same probabilities within" in out
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (("predict", "nowhere", "x.tif", "--out", "m"), "nowhere"),
-        (("predict", "runs/buildings/latest/package", "x.tif", "--out", "m"), "x.tif is not there"),
-        (("evaluate", "a.gpkg", "--truth", "b.gpkg", "--scene", "c.tif"), "b.gpkg"),
-        (("predict", "--ovrwrite"), "--overwrite"),
-    ],
-)
-def test_bad_input_is_one_clear_line(trained, shell, words, said) -> None:
-    folder, _ = trained
-    done = shell(folder, "urbanvision", *words, code=2)
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (folder / "m").exists()

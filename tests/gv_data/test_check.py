@@ -170,7 +170,7 @@ def test_blocks_of_one_image_share_no_ground(tmp_path, towns):
 
 @pytest.mark.parametrize(
     ("gsd_m", "level"),
-    [(0.15, None), (0.6, None), (0.1, "warning"), (1.0, "warning"), (0.06, "failure")],
+    [(0.15, None), (1.0, None), (0.1, "warning"), (1.3, "warning"), (0.06, "failure")],
 )
 def test_gsd_is_judged_on_the_ground(views, gsd_m, level):
     checked = check_views(*views(), gsd_m=gsd_m)
@@ -477,7 +477,10 @@ def test_too_few_or_other_bands_fail(towns, tmp_path):
     assert "3 bands (nir, red, green)" in finding.text
 
 
-@pytest.mark.parametrize(("gsd_m", "level"), [(0.15, None), (0.1, "warning"), (1.3, "failure")])
+@pytest.mark.parametrize(
+    ("gsd_m", "level"),
+    [(0.15, None), (0.6, None), (0.1, "warning"), (0.06, "failure"), (1.3, "failure")],
+)
 def test_a_scene_at_another_gsd(towns, gsd_m, level):
     checked = check(towns["b"].image, package_of(towns["a"].image), gsd_m=gsd_m)
     if level is None:
@@ -585,7 +588,6 @@ def test_the_real_recipe_trains_without_a_failure(tmp_path):
     assert {finding.level for finding in checked.findings} == {"warning"}
     assert {finding.rule for finding in checked.findings} <= {
         "unlabelled-images",  # the tiles to predict
-        "gsd",  # 0.066 m
         "nodata",  # four tiles at the edge of the mosaic are partly white
     }
 

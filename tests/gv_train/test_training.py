@@ -12,9 +12,13 @@ from types import ModuleType
 import pytest
 import torch
 
+from gv_data.indexing import index
+from gv_data.synthetic.files import save
+from gv_data.synthetic.town import town
 from gv_train import metric_log, runs
 from gv_train.checkpoints import BEST, LAST
 
+README = Path(__file__).parents[2] / "packages/gv-train/README.md"
 CHILD = Path(__file__).with_name("training_child.py")
 
 
@@ -123,3 +127,17 @@ def test_a_signal_saves_and_ends_with_its_code(root, number, code) -> None:
     folder = root / "roofs" / "r"
     saved = torch.load(folder / "checkpoints" / LAST, weights_only=True)
     assert saved["global_step"] == max(steps_logged(folder / "metrics"))
+
+
+def test_the_example_of_the_readme_runs(tmp_path, monkeypatch) -> None:
+    for place, seed in (("zanzibar", 1), ("banepa", 2)):
+        files = save(town(seed, size_px=192, gsd_m=0.3), tmp_path / "towns", nir=False)
+        out = tmp_path / "catalogs/oam"
+        index([files.image], out, labels=files.buildings, place=place, append=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    text = README.read_text().partition("```python\n")[2].partition("```")[0]
+    exec(text.replace("minutes=60", "minutes=0.05"), {})
+    run = runs.open("latest", project="oam")
+    assert run.status == "finished"
+    assert "val_iou" in run.record.metrics

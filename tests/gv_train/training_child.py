@@ -62,7 +62,9 @@ def train(
     settings = Trainer(max_steps=steps, threads=1, device="cpu", checkpoint_minutes=0.01)
     with run:
         run.start({"steps": steps}, seed=0)
-        fitted = fit(task or untrained(), data, run, settings, resume=resume, console=Console(quiet=True))
+        fitted = fit(
+            task or untrained(), data, run, settings, resume=resume, console=Console(quiet=True)
+        )
         run.finish("finished", fitted.metrics)
     return fitted
 

@@ -177,3 +177,19 @@ def test_checks_that_fail_leave_no_run(urbanvision, scene, labels, tmp_path) -> 
     code, said = urbanvision("train", "buildings", "--data", "catalog", *where, *STEPS)
     assert (code, "training ground too" in said) == (2, True)
     assert not left_behind(tmp_path / "runs")
+
+
+def test_evaluating_what_is_not_there(urbanvision, scene, labels, tmp_path) -> None:
+    path, roofs = scene(), labels("roofs.gpkg", ROOFS)
+    far = labels("far.gpkg", FAR)
+    for words, said in (
+        ((roofs, "--truth", "none.gpkg", "--scene", path), "none.gpkg"),
+        (("none.gpkg", "--truth", roofs, "--scene", path), "none.gpkg"),
+        ((roofs, "--truth", roofs, "--scene", "none.tif"), "none.tif"),
+        ((roofs, "--truth", far, "--scene", path), "do not overlap"),
+        ((roofs, roofs, "--truth", roofs, "--scene", path), "2 maps need as many scenes, got 1"),
+    ):
+        code, told = urbanvision("evaluate", *words)
+        assert (code, said in told) == (2, True), told
+    code, _ = urbanvision("evaluate", roofs, "--truth", roofs, "--scene", path, "--min-iou", "0.9")
+    assert code == 0

@@ -1,6 +1,6 @@
 """From a scene to files: what is on the ground is where it was, whole, or not there at all."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import geopandas as gpd
@@ -91,6 +91,14 @@ def test_roofs_come_back_where_they_are(model, tmp_path) -> None:
         assert found.area_m2[best] == pytest.approx(roof.area, rel=0.002)
         assert found.confidence[best] == pytest.approx(0.9)
     assert gpd.read_file(made.geopackage).geometry.geom_equals(found.geometry).all()
+
+
+def test_the_card_says_from_which_probability_on_it_is_a_building(model, tmp_path) -> None:
+    scene = write_scene(tmp_path / "town.tif")
+    for threshold, buildings in ((0.9, 2), (0.91, 0)):
+        strict = Bright(replace(model.card, threshold=threshold))
+        made = map_scene(strict, scene, tmp_path / f"{threshold}")
+        assert made.buildings == buildings
 
 
 def test_the_probability_raster_is_a_valid_cog(model, tmp_path) -> None:

@@ -75,7 +75,8 @@ def _score_image(
     part = _Part(dataset, row)
     rows = probabilities(package, part, grid, heads=HEADS, windows=windows, device=device)
     strips: Iterator[Strip] = ((r.heads["interior"], r.heads["edge"]) for r in rows)
-    frames = [frame_of(found, grid, first_id=1) for found in instances(strips, splitting_at(grid))]
+    splitting = splitting_at(grid, package.card.threshold)
+    frames = [frame_of(found, grid, first_id=1) for found in instances(strips, splitting)]
     mapped = gpd.GeoDataFrame(pd.concat(frames), crs=grid.crs) if frames else _nothing(grid)
     labels = dataset.labels_of(image)
     truth = gpd.GeoDataFrame(geometry=labels.polygons(grid), crs=grid.crs)

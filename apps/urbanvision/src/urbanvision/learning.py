@@ -296,6 +296,7 @@ def _card(
         gsd_m=gsd_m,
         window_px=512,
         overlap_px=128,
+        threshold=round(fitted.metrics["val_threshold"], 3),
         licence="MIT",
         pretrained=_weights_note(config) if config.weights == "imagenet" else None,
         run=f"buildings/{run.name}",
@@ -353,7 +354,8 @@ def _conclude(
         [
             f"IoU {scores.iou:.3f}   precision {scores.precision:.2f}   recall {scores.recall:.2f}"
             f"   F1 at IoU 0.5 {scores.object_f1:.3f}   ({verdict.images} of {verdict.of} {where})",
-            f"took       {duration(seconds)}, {fitted.step:,} steps, best at {fitted.best_step:,}"
+            f"took       {duration(seconds)}, {fitted.step:,} steps, best at {fitted.best_step:,}, "
+            f"threshold {fitted.metrics['val_threshold']:g} chosen on validation images"
             + (
                 f"   warnings {fitted.warnings} ({run.logs / 'warnings.log'})"
                 * bool(fitted.warnings)

@@ -9,7 +9,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import geopandas as gpd
@@ -166,7 +166,7 @@ def _map(
             meter=meter,
         )
         count, area = 0, 0.0
-        for found in instances(_strips(rows, cog), splitting_at(grid)):
+        for found in instances(_strips(rows, cog), splitting_at(grid, package.card.threshold)):
             frame = frame_of(found, grid, first_id=count + 1)
             count, area = count + len(frame), area + float(frame["area_m2"].sum())
             for sink in sinks:
@@ -194,10 +194,10 @@ def _strips(rows: Iterator[Rows], cog: CogWriter) -> Iterator[Strip]:
         yield strip.heads["interior"], strip.heads["edge"]
 
 
-def splitting_at(grid: Grid) -> Splitting:
+def splitting_at(grid: Grid, threshold: float) -> Splitting:
     """How pixels become outlines at this ground sampling distance."""
     smallest = 1 if grid.crs is None else max(1, round(MIN_AREA_M2 / grid.gsd_m**2))
-    return replace(Splitting(), simplify_px=SIMPLIFY_PX, min_px=smallest)
+    return Splitting(threshold=threshold, simplify_px=SIMPLIFY_PX, min_px=smallest)
 
 
 def frame_of(found: Instances, grid: Grid, *, first_id: int) -> gpd.GeoDataFrame:

@@ -29,7 +29,7 @@ class DataModule(LightningDataModule):
         batch_size: int = 8,
         epoch_windows: int = 320,
         zoom: tuple[float, float] = (0.7, 1.4),
-        object_share: float = 0.8,
+        object_share: float = 0.5,
         light: Light | None = None,
         edge_px: int = 2,
         workers: int = 0,

@@ -75,6 +75,11 @@ class Instances:
         return len(self.polygons)
 
 
+def stored_from(threshold: float) -> int:
+    """Smallest stored value of the probabilities that reach a threshold in [0, 1]."""
+    return ceil(round(threshold * PROBABILITY_ONE, 6))
+
+
 def instances(strips: Iterable[Strip], splitting: Splitting | None = None) -> Iterator[Instances]:
     """Find buildings.
 
@@ -127,7 +132,7 @@ class _Tracker:
                 f"{interior.shape} and an edge of {edge.shape}"
             )
         inside = self._inside(interior)
-        low_edge = edge < ceil(self.splitting.edge_threshold * PROBABILITY_ONE)
+        low_edge = edge < stored_from(self.splitting.edge_threshold)
         labels, count = ndimage.label(inside & low_edge)
         known = len(self.sizes) - 1
         sizes = np.r_[self.sizes, np.bincount(labels.ravel(), minlength=count + 1)[1:]]
@@ -196,7 +201,7 @@ class _Tracker:
         return done_cores, done_rest
 
     def _inside(self, interior: UInt8[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-        return (interior >= ceil(self.splitting.threshold * PROBABILITY_ONE)) & (interior != NODATA)
+        return (interior >= stored_from(self.splitting.threshold)) & (interior != NODATA)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def check_place(findings: Findings, scene: Scene, gsd_m: float, *, georeference:
         findings.fail("georeference", f"{scene.path.name}: {error}", "gdal_edit -a_srs EPSG:...")
         return
     times = max(own_m / gsd_m, gsd_m / own_m)
-    if times > GSD_WARNING:
+    if times > GSD_FAILURE or own_m > GSD_WARNING * gsd_m:  # finer scenes are read coarser
         tell = findings.fail if times > GSD_FAILURE else findings.warn
         tell(
             "gsd",

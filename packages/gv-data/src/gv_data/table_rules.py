@@ -14,7 +14,7 @@ from gv_data.geodesy import area_m2
 from gv_data.values import Values, are_far, can_be, compare, factor
 
 GSD_WARNING = 2.05
-"""Times coarser or finer than wanted. Twice is usual: zooms of tiles are 2 apart."""
+"""Times coarser than wanted. Twice is usual: zooms of tiles are 2 apart."""
 
 GSD_FAILURE = 4.0
 """Beyond this nothing looks as it should."""
@@ -85,7 +85,7 @@ def compare_values(findings: Findings, train: Catalog, val: Catalog) -> None:
 
 
 def compare_gsds(findings: Findings, train: Catalog, val: Catalog, gsd_m: float) -> None:
-    """No image should be much coarser or finer than what is trained at."""
+    """No image should be much coarser than what is trained at; finer ones are read coarser."""
     findings.apply("gsd")
     rows = [
         row
@@ -93,15 +93,17 @@ def compare_gsds(findings: Findings, train: Catalog, val: Catalog, gsd_m: float)
         for row in view.sql("SELECT id, gsd_m FROM images WHERE gsd_m > 0").to_pylist()
     ]
     gsds: dict[str, float] = {row["id"]: row["gsd_m"] for row in rows}
-    times = {name: max(gsd / gsd_m, gsd_m / gsd) for name, gsd in gsds.items()}
-    for tell, least, most in (
-        (findings.fail, GSD_FAILURE, np.inf),
-        (findings.warn, GSD_WARNING, GSD_FAILURE),
+    coarser = {name: gsd / gsd_m for name, gsd in gsds.items()}
+    finer = {name: gsd_m / gsd for name, gsd in gsds.items()}
+    for tell, times, least, most in (
+        (findings.fail, coarser, GSD_FAILURE, np.inf),
+        (findings.warn, coarser, GSD_WARNING, GSD_FAILURE),
+        (findings.warn, finer, GSD_FAILURE, np.inf),
     ):
         off = sorted((name for name in times if least < times[name] <= most), key=times.__getitem__)
         if off:
             worst = off[-1]
-            kept = "<" if gsds[worst] > gsd_m else ">"
+            kept = "<" if times is coarser else ">"
             more = f", and {len(off) - 1:,} more are off" if len(off) > 1 else ""
             tell(
                 "gsd",

@@ -73,6 +73,8 @@ class Card:
     """How far neighbouring windows overlap."""
     licence: str
     """Of the weights, as an SPDX identifier."""
+    threshold: float = 0.5
+    """Probability of the first head from which a pixel is an object."""
     pretrained: str | None = None
     """What the encoder was trained on before, None if from scratch."""
     bbox: tuple[float, float, float, float] | None = None
@@ -104,6 +106,9 @@ class Card:
             for name in classes:
                 _text(name, f"a class of head {head}")
         _number(self.gsd_m, "gsd_m", above=0)
+        _number(self.threshold, "threshold", above=0)
+        if self.threshold >= 1:
+            raise PackageError(f"threshold must lie between 0 and 1, got {self.threshold}")
         _whole(self.window_px, "window_px", 1, 65_536)
         _whole(self.overlap_px, "overlap_px", 0, self.window_px - 1)
         for what in ("licence", "created"):

@@ -43,6 +43,7 @@ def readme(card: Card, name: str) -> str:
         f"- Network: {card.constructor}, encoder {card.arguments['encoder']}, "
         f"trained before on {card.pretrained or 'nothing'}",
         f"- Windows: {card.window_px} px with {card.overlap_px} px overlap",
+        f"- An object from a probability of {card.threshold:g}",
         f"- Licence of the weights: {card.licence}",
         f"- Run: {card.run or 'not recorded'}, commit {card.commit or 'not recorded'}, "
         f"{card.created}",

@@ -28,6 +28,7 @@ class Pictures(Callback):
         """Draw into the run's ``figures``; ``gsd_m`` gives the scale bars."""
         self._run, self._data, self._gsd_m = run, data, gsd_m
         self._windows: list[dict[str, Any]] = []
+        self._seen: list[dict[str, Any]] = []
 
     @override
     def on_train_batch_start(
@@ -40,8 +41,25 @@ class Pictures(Callback):
             _harmless(self._draw_batch)
 
     @override
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        wanted = max(1, _VAL_WINDOWS // len(batch["id"]))
+        if batch_idx % max(1, int(trainer.num_val_batches[0]) // wanted) == 0:
+            seen = {key: _plain(value) for key, value in batch.items()}
+            self._seen.append({**seen, "found": outputs.float().cpu().numpy()})
+
+    @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        _harmless(lambda: self._draw_predictions(pl_module))
+        seen, self._seen = self._seen, []
+        if seen:
+            _harmless(lambda: self._draw_predictions(_joined(seen)))
         _harmless(self._draw_curves)
 
     def _draw_batch(self) -> None:
@@ -56,16 +74,7 @@ class Pictures(Callback):
             bands=self._data.train.catalog.bands,
         )
 
-    def _draw_predictions(self, task: LightningModule) -> None:
-        windows, chances = [], []
-        for batch in self._data.val_dataloader():
-            with torch.inference_mode():
-                logits = task(batch["image"].to(task.device))
-            chances.append(next(iter(logits.values()))[:, 0].sigmoid().float().cpu().numpy())
-            windows.append({key: _plain(value) for key, value in batch.items()})
-            if sum(len(chance) for chance in chances) >= _VAL_WINDOWS:
-                break
-        shown = _joined(windows)
+    def _draw_predictions(self, shown: dict[str, Any]) -> None:
         known = shown["valid"] & (shown["mask"] != IGNORE)
         kept = np.flatnonzero(known.mean(axis=(1, 2)) >= _SHOWN_SHARE)
         if not len(kept):
@@ -74,7 +83,7 @@ class Pictures(Callback):
             self._run.figures / "predictions.jpg",
             shown["image"][kept],
             shown["mask"][kept] == 1,
-            np.concatenate(chances)[kept],
+            shown["found"][kept],
             gsd_m=self._gsd_m,
             valid=known[kept],
             captions=[shown["id"][n] for n in kept],

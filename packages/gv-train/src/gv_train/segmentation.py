@@ -12,10 +12,10 @@ from jaxtyping import Float
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
-from torchmetrics.classification import BinaryConfusionMatrix
 
 from gv_data.dataset import IGNORE
 from gv_models.losses import bce_dice
+from gv_train.pixel_counts import PixelCounts
 
 TARGETS = {"interior": "mask", "edge": "edge"}
 """Which layer of a sample each head learns."""
@@ -58,7 +58,7 @@ class Segmentation(LightningModule):
         self._lr, self._encoder_lr, self._weight_decay = lr, encoder_lr, weight_decay
         self.register_buffer("mean", torch.tensor(list(mean), dtype=torch.float32)[:, None, None])
         self.register_buffer("std", torch.tensor(list(std), dtype=torch.float32)[:, None, None])
-        self.counts = BinaryConfusionMatrix(ignore_index=IGNORE)
+        self.counts = PixelCounts(IGNORE)
         self.val_loss = MeanMetric()
 
     @override
@@ -84,29 +84,21 @@ class Segmentation(LightningModule):
         return loss
 
     @override
-    def validation_step(self, batch: dict[str, Any], index: int) -> None:
+    def validation_step(self, batch: dict[str, Any], index: int) -> Float[Tensor, "b h w"]:
         logits = self(batch["image"])
         first = next(iter(self.weights))
-        target = batch[TARGETS[first]]
-        self.counts.update(logits[first][:, 0].sigmoid(), target)
+        target, found = batch[TARGETS[first]], logits[first][:, 0].sigmoid()
+        self.counts.update(found, target)
         self.val_loss.update(self.loss(logits, batch), weight=len(target))
+        return found
 
     @override
     def on_validation_epoch_end(self) -> None:
         self.log("val_loss", self.val_loss.compute())
-        self.log_dict({f"val_{name}": value for name, value in self.scores().items()})
+        self.log_dict({f"val_{name}": value for name, value in self.counts.scores().items()})
+        self.log("val_threshold", self.counts.best_threshold())
         self.counts.reset()
         self.val_loss.reset()
-
-    def scores(self) -> dict[str, float]:
-        """IoU, precision, recall and F1 of the pixels counted so far; 0 where nothing was found."""
-        (_, false), (missed, hit) = self.counts.compute().double().cpu().tolist()
-        return {
-            "iou": hit / max(hit + false + missed, 1),
-            "precision": hit / max(hit + false, 1),
-            "recall": hit / max(hit + missed, 1),
-            "f1": 2 * hit / max(2 * hit + false + missed, 1),
-        }
 
     @override
     def configure_optimizers(self) -> torch.optim.Optimizer:

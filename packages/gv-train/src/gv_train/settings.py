@@ -14,7 +14,7 @@ class Trainer:
     """Stop after so many optimizer steps."""
     epoch_windows: int = 320
     """Windows an epoch; validation comes after each epoch."""
-    object_share: float = 0.8
+    object_share: float = 0.5
     """Share of the windows that are drawn around a label; the others lie anywhere."""
     batch_size: int = 4
     """Windows a step."""
