@@ -1,5 +1,8 @@
 """Maps of scenes: what a model says of each pixel arrives there, whatever the windows."""
 
+import threading
+import time
+
 import numpy as np
 import pytest
 import rasterio
@@ -11,7 +14,7 @@ from torch import Tensor, nn
 
 from gv_data.grid import Grid
 from gv_data.raster import Scene
-from gv_train.inference import Windows, probabilities
+from gv_train.inference import Windows, ahead, probabilities
 
 
 class Brightness:
@@ -111,3 +114,35 @@ def test_a_map_lies_on_the_scene_at_the_models_resolution(tmp_path) -> None:
     assert found.shape == (30, 40)
     assert np.array_equal(found, values[::2, ::2])
     assert grid.bounds == pytest.approx(scene.grid.bounds)
+
+
+def test_what_fails_ahead_fails_where_it_is_asked_for() -> None:
+    def items():
+        yield 1
+        raise OSError("no more")
+
+    found = ahead(items(), depth=3)
+    assert next(found) == 1
+    with pytest.raises(OSError, match="no more"):
+        next(found)
+
+
+def test_at_most_depth_items_wait_and_closing_ends_them_all() -> None:
+    made, closed = [], []
+
+    def items():
+        try:
+            for n in range(1000):
+                made.append(n)
+                yield n
+        finally:
+            closed.append(threading.current_thread())
+
+    found = ahead(items(), depth=3)
+    assert [next(found) for _ in range(5)] == list(range(5))
+    found.close()
+    assert len(made) <= 5 + 3
+    assert closed
+    before = len(made)
+    time.sleep(0.05)
+    assert len(made) == before

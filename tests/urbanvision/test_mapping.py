@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -96,7 +97,7 @@ def test_roofs_come_back_where_they_are(model, tmp_path) -> None:
 def test_the_card_says_from_which_probability_on_it_is_a_building(model, tmp_path) -> None:
     scene = write_scene(tmp_path / "town.tif")
     for threshold, buildings in ((0.9, 2), (0.91, 0)):
-        strict = Bright(replace(model.card, threshold=threshold))
+        strict: Any = Bright(replace(model.card, threshold=threshold))
         made = map_scene(strict, scene, tmp_path / f"{threshold}")
         assert made.buildings == buildings
 

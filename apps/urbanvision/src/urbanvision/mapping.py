@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from gv_data.instances import Instances, Splitting, Strip, instances
 from gv_data.raster import CogWriter, Scene, writing_cog
 from gv_data.tiling import Tiling
 from gv_models.package import Package
-from gv_train.inference import Rows, Windows, probabilities
+from gv_train.inference import Rows, Windows, ahead, probabilities
 from urbanvision.map_files import targets
 from urbanvision.preview import draw_preview
 
@@ -165,8 +165,10 @@ def _map(
             device=device,
             meter=meter,
         )
+        # outlines are drawn while the network goes on
+        mapped = stack.enter_context(closing(ahead(rows, depth=6)))
         count, area = 0, 0.0
-        for found in instances(_strips(rows, cog), splitting_at(grid, package.card.threshold)):
+        for found in instances(_strips(mapped, cog), splitting_at(grid, package.card.threshold)):
             frame = frame_of(found, grid, first_id=count + 1)
             count, area = count + len(frame), area + float(frame["area_m2"].sum())
             for sink in sinks:

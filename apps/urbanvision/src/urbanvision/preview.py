@@ -43,7 +43,7 @@ def draw_preview(path: Path, scene_path: Path, outlines: Path, *, count: int) ->
                 pen.line(line, fill=OUTLINE, width=width)
     _legend(pen, shape, count, grid.gsd_m / scale if grid.crs is not None else None)
     with replacing(path) as part:
-        picture.save(part, optimize=True)
+        picture.save(part, compress_level=4)
 
 
 def _stretched(values: np.ndarray, valid: np.ndarray) -> np.ndarray:

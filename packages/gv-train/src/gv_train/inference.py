@@ -4,11 +4,12 @@ Windows are read ahead of the network, weighted and summed, and rows leave as so
 window changes them: neither the scene nor its map is ever held whole.
 """
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import batched
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -82,7 +83,7 @@ def probabilities(
     windows: Windows | None = None,
     device: torch.device | None = None,
     meter: Meter | None = None,
-) -> Iterator[Rows]:
+) -> Generator[Rows]:
     """Map one scene.
 
     Args:
@@ -108,7 +109,7 @@ def probabilities(
     tiling = Tiling(grid.shape_hw, windows.window_px, windows.overlap_px)
     blend = Blend(tiling, len(heads) + 1)  # the last layer says where there is an image
     reader = _Reader(scene, grid, windows.window_px, bands)
-    for batch, images, known in reader.ahead(tiling, windows.batch):
+    for batch, images, known in ahead(reader.batches(tiling, windows.batch), depth=2):
         maps = _infer(model, images, known, heads, device)
         for window, values in zip(batch, maps, strict=True):
             for first, rows in blend.add(window, values):
@@ -116,26 +117,47 @@ def probabilities(
         meter.advance(len(batch))
 
 
+def ahead[T](items: Generator[T], depth: int) -> Generator[T]:
+    """Compute items in a thread of their own, before they are asked for.
+
+    Args:
+        items: What to compute; only that thread touches it. Closing the result closes it.
+        depth: How many items may wait.
+
+    Yields:
+        The items in their order; what fails there is raised here.
+
+    Examples:
+        >>> list(ahead((n * n for n in range(4)), depth=2))
+        [0, 1, 4, 9]
+    """
+    pool = ThreadPoolExecutor(1)
+    try:
+        waiting = deque(pool.submit(next, items, _END) for _ in range(depth))
+        while (item := waiting.popleft().result()) is not _END:
+            waiting.append(pool.submit(next, items, _END))
+            yield item
+    finally:
+        pool.shutdown(cancel_futures=True)
+        items.close()
+
+
+_END: Any = object()
+
+
 class _Reader:
-    """Reads the next batch of windows while the network works on the last."""
+    """Reads windows for the network."""
 
     def __init__(
         self, scene: Source, grid: Grid, window_px: int, bands: Sequence[str] | None
     ) -> None:
         self._scene, self._grid, self._window_px, self._bands = scene, grid, window_px, bands
 
-    def ahead(
+    def batches(
         self, tiling: Tiling, batch: int
-    ) -> Iterator[tuple[tuple[tuple[int, int], ...], np.ndarray, np.ndarray]]:
-        with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
-            waiting: list[tuple[tuple[tuple[int, int], ...], Future]] = []
-            for group in batched(tiling, batch):
-                waiting.append((group, pool.submit(self._read, group)))
-                if len(waiting) > 2:
-                    done, future = waiting.pop(0)
-                    yield done, *future.result()
-            for done, future in waiting:
-                yield done, *future.result()
+    ) -> Generator[tuple[tuple[tuple[int, int], ...], np.ndarray, np.ndarray]]:
+        for group in batched(tiling, batch):
+            yield group, *self._read(group)
 
     def _read(self, group: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
         read = [self._window(row, column) for row, column in group]
