@@ -21,7 +21,7 @@ from gv_train.hardware import use_cpu
 def main() -> None:
     """Print seconds of both, and the ratio."""
     if len(sys.argv) > 1:
-        use_cpu(None) if sys.argv[2] == "keep" else torch.set_num_threads(2)
+        use_cpu(None) if sys.argv[2] == "keep" else None
         print(statistics.median(_seconds(_step() if sys.argv[1] == "step" else _forward())))
         return
     for what in ("step", "forward"):

@@ -311,6 +311,18 @@ def test_validation_in_another_scale_is_found(views, towns, tmp_path):
     assert "red training" in finding.text
 
 
+def test_a_band_with_one_value_everywhere_fails(views, towns, tmp_path):
+    def flat_blue(pixels):
+        pixels[2] = 255
+        return pixels
+
+    image = rewrite(towns["a"].image, tmp_path / "a.tif", flat_blue)
+    train, val = views(train=[(image, towns["a"].buildings)])
+    finding = only(check_views(train, val), "values")
+    assert finding.level == "failure"
+    assert "band blue of the training images has one value everywhere" in finding.text
+
+
 def test_other_bands_in_validation_fail(views, towns, tmp_path):
     image = rewrite(
         towns["b"].image, tmp_path / "b.tif", lambda pixels: pixels[:1], photometric="minisblack"

@@ -114,7 +114,7 @@ def test_json_is_one_document_with_the_counts(command, tif, vectors, tmp_path):
     assert code == 0
     assert (answer["images"], answer["crs"]) == (2, {"EPSG:32637": 2})
     assert answer["labels"] == {
-        "on_images": 1, "outside": 1, "repaired": 0, "images_without": 0,
+        "on_images": 1, "outside": 1, "repaired": 0, "dropped": 0, "images_without": 0,
     }  # fmt: skip
     footprint = Catalog.open(tmp_path / "c").images[0].grid.footprint()
     area_m2 = abs(Geod(ellps="WGS84").geometry_area_perimeter(footprint)[0])

@@ -207,12 +207,14 @@ def test_versions_are_told_without_importing(capsys):
     assert json.loads(capsys.readouterr().out)["gv-data"] == "0.1.0"
 
 
-def test_warnings_are_printed_once_a_kind_and_counted(capsys):
+def test_the_first_warnings_of_a_kind_are_printed_and_all_counted(capsys):
     console = Console()
-    for name in "abc":
+    for name in "abcde":
         console.warn("crs", f"{name}.tif has no CRS")
-    assert capsys.readouterr().err == "warning: a.tif has no CRS\n"
-    assert console.warnings == {"crs": 3}
+    said = capsys.readouterr().err.splitlines()
+    assert said[:3] == [f"warning: {name}.tif has no CRS" for name in "abc"]
+    assert said[3:] == ["more warnings of the kind crs are not shown (--verbose shows all)"]
+    assert console.warnings == {"crs": 5}
 
 
 def test_colour_obeys_the_environment(monkeypatch):

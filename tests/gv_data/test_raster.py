@@ -198,7 +198,7 @@ def test_bands_have_the_names_the_file_gives_them(tif):
         file.set_band_description(2, "NIR")
         file.colorinterp = [ColorInterp.blue, ColorInterp.undefined] * 2
     with Scene(path) as scene:
-        assert scene.bands == ("blue", "nir", "blue", "band_4")
+        assert scene.bands == ("blue", "nir", "blue_3", "band_4")
         with pytest.raises(RasterError, match=r"has the bands blue, nir.*wanted: red"):
             scene.read(bands=("red",))
 
@@ -444,3 +444,14 @@ def test_kills_while_writing_leave_nothing_that_looks_whole(tmp_path):
             path.unlink()
     subprocess.run(command, capture_output=True, check=True)
     assert os.listdir(tmp_path) == ["a.tif"]  # noqa: PTH208  names only
+
+
+def test_bands_of_one_description_keep_names_of_their_own(tif):
+    values = np.stack([np.full((4, 5), n, np.uint8) for n in (10, 20, 30)])
+    path = tif("same.tif", values)
+    with rasterio.open(path, "r+") as file:
+        file.descriptions = ("Band", "Band", "Band")
+    with Scene(path) as scene:
+        assert scene.bands == ("band", "band_2", "band_3")
+        read, _ = scene.read(bands=scene.bands)
+    assert np.array_equal(read, values)

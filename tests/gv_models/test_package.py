@@ -300,7 +300,7 @@ def test_any_json_value_in_any_field_is_read_or_refused(card, json_value):
     ("bands", "message"),
     [
         (4, "the image has 4 bands; the package wants 3 bands in this order"),
-        (["green", "red", "height"], r"has green, red, height; .* --bands red,green,height"),
+        (["green", "red", "height"], r"has green, red, height; .* red, green, height"),
         (["red", "green"], "has red, green;"),
     ],
 )

@@ -39,7 +39,7 @@ def test_lightning_is_told_the_device_in_its_own_words(monkeypatch):
     assert (accelerator("cpu"), devices("cpu")) == ("cpu", 1)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert (accelerator("cuda:1"), devices("cuda:1")) == ("gpu", [1])
-    assert (accelerator("cuda"), devices("cuda")) == ("gpu", "auto")
+    assert (accelerator("cuda"), devices("cuda")) == ("gpu", [0])
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_pixels_of_quite_another_size(urbanvision, model, scene, tmp_path, metre
 def test_a_full_disk(urbanvision, model, scene, full_disk) -> None:
     (full_disk / "ballast").write_bytes(bytes(3_000_000))
     code, said = urbanvision("predict", model, scene(), "--out", full_disk / "maps")
-    assert (code, "full" in said) == (2, True)
+    assert (code, "no space left" in said) == (2, True)
     assert not left_behind(full_disk / "maps")
 
 
@@ -193,3 +193,64 @@ def test_evaluating_what_is_not_there(urbanvision, scene, labels, tmp_path) -> N
         assert (code, said in told) == (2, True), told
     code, _ = urbanvision("evaluate", roofs, "--truth", roofs, "--scene", path, "--min-iou", "0.9")
     assert code == 0
+
+
+def test_a_report_never_replaces_a_map(urbanvision, scene, labels) -> None:
+    path, roofs = scene(), labels("roofs.gpkg", ROOFS)
+    before = roofs.read_bytes()
+    words = ("evaluate", "--json", roofs, roofs, "--truth", roofs, "--scene", path)
+    code, said = urbanvision(*words)
+    assert (code, "ends in .json" in said) == (2, True)
+    assert roofs.read_bytes() == before
+
+
+def test_a_lower_score_than_asked_for_ends_with_4(urbanvision, scene, labels) -> None:
+    path, roofs = scene(), labels("roofs.gpkg", ROOFS)
+    half = labels("half.gpkg", ROOFS[:1])
+    words = ("--truth", roofs, "--scene", path, "--min-iou", "0.9")
+    assert urbanvision("evaluate", half, *words)[0] == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--minutes", "0"), "minutes 0: must be above 0"),
+        (("--gsd-m", "-1"), "gsd-m -1: must be above 0"),
+        (("--table", "labelled"), "is not NAME=FILE"),
+        (("--val-where", "place = 'a'"), "--data"),
+        (("--labelled-area", "a.gpkg"), "--image"),
+        (("--trainer.batch-size", "0"), "batch-size 0"),
+        (("--trainer.batch-size", "16", "--trainer.epoch-windows", "8"), "8 epoch-windows"),
+        (("--trainer.max-steps", "0"), "max-steps 0"),
+    ],
+)
+def test_settings_that_make_no_sense(urbanvision, tmp_path, words, said) -> None:
+    code, told = urbanvision("train", "buildings", *words)
+    assert (code, said in told) == (2, True), told
+    assert not left_behind(tmp_path)
+
+
+def test_bands_without_names_are_said_to_be_taken_in_order(urbanvision, model, scene) -> None:
+    code, said = urbanvision("predict", model, scene(bands=4), "--out", "maps")
+    assert code == 0
+    assert "the first 3 are taken as red, green, blue" in said
+
+
+def test_a_run_goes_on_with_the_data_it_was_started_with(
+    urbanvision, scene, labels, tmp_path
+) -> None:
+    roofs = [
+        shapely.box(x, y, x + 12, y + 12)
+        for x in range(500_010, 500_300, 30)
+        for y in range(8_999_700, 8_999_990, 30)
+    ]
+    image, file = scene(side=640), labels("roofs.gpkg", roofs)
+    words = ("--image", image, "--labels", file, "--window-px", "64", "--weights", "none")
+    code, said = urbanvision("train", "buildings", *words, *STEPS, "--run", "a")
+    assert code == 0, said
+    code, said = urbanvision("train", "buildings", "--resume", "a", "--trainer.max-steps", "2")
+    assert code == 0, said
+    assert "buildings  on 1 images" in said
+    assert "windows of 64 px" in said
+    recorded = (tmp_path / "runs/buildings/a/attempts/0002/hparams.yaml").read_text()
+    assert str(image) in recorded

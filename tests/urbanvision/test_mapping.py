@@ -169,3 +169,20 @@ def test_an_image_without_data_gives_an_empty_map(model, tmp_path) -> None:
     made = map_scene(model, path, tmp_path / "maps")
     assert made.buildings == 0
     assert len(gpd.read_parquet(made.parquet)) == 0
+
+
+def test_a_name_that_cannot_be_had_leaves_no_new_map(model, tmp_path, monkeypatch) -> None:
+    move, moved = Path.replace, []
+
+    def fails_at_the_third(self: Path, target: Path) -> Path:
+        if target.parent.name == "maps" and target.suffix != ".part":
+            moved.append(target)
+            if len(moved) == 3:
+                raise OSError("no such luck")
+        return move(self, target)
+
+    monkeypatch.setattr(Path, "replace", fails_at_the_third)
+    with pytest.raises(OSError, match="luck"):
+        map_scene(model, write_scene(tmp_path / "town.tif"), tmp_path / "maps")
+    assert len(moved) == 3
+    assert list((tmp_path / "maps").iterdir()) == []

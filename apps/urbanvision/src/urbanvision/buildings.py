@@ -3,6 +3,7 @@
 Nothing heavy is imported here: help and mistakes must answer at once.
 """
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -56,6 +57,21 @@ class Buildings:
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself."""
+        for name, value in (("gsd-m", self.gsd_m), ("minutes", self.minutes)):
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"--{name} {value:g}: must be above 0")
+        if self.window_px < 32:
+            raise ValueError(f"--window-px {self.window_px}: must be at least 32")
+        for pair in self.table:
+            if not all(pair.partition("=")):
+                raise ValueError(f"--table {pair!r} is not NAME=FILE")
+        if not self.data and (self.train_where or self.val_where or self.table):
+            raise ValueError("--train-where, --val-where and --table choose from a catalog: --data")
+        if not self.image and (self.labelled_area or self.labels_crs or self.swap_xy):
+            raise ValueError(
+                "--labelled-area, --labels-crs and --swap-xy say how to read --labels for --image; "
+                "a catalog was told by gv-data index"
+            )
         if self.data and self.image:
             raise ValueError("--data and --image: give a catalog or bare images, not both")
         if bool(self.image) != bool(self.labels):

@@ -32,6 +32,8 @@ def evaluate(values: argparse.Namespace, console: Console) -> int:
     """
     if len(values.maps) != len(values.scene):
         raise DataError(f"{len(values.maps)} maps need as many scenes, got {len(values.scene)}")
+    if isinstance(values.json, Path | str) and Path(values.json).suffix != ".json":
+        raise DataError(f"--json {values.json}: name a file that ends in .json")
     truth = Labels.read(
         values.truth,
         labelled_area=values.labelled_area,

@@ -10,7 +10,7 @@ import torch
 
 from gv_data.catalog import Catalog
 from gv_data.console import Console
-from gv_data.dataset import CatalogDataset, ImageSlice
+from gv_data.dataset import IGNORE, CatalogDataset, ImageSlice
 from gv_data.grid import Grid
 from gv_data.instances import Strip, instances
 from gv_models.package import Package
@@ -55,9 +55,10 @@ def judge(
     dataset = CatalogDataset(view, gsd_m=package.card.gsd_m)
     chosen, pixels = [], 0
     for row, grid in enumerate(dataset.grids):
-        pixels += grid.height_px * grid.width_px
-        if not chosen or pixels <= MAX_PIXELS:
+        more = grid.height_px * grid.width_px
+        if not chosen or pixels + more <= MAX_PIXELS:
             chosen.append(row)
+            pixels += more
     pooled = None
     for row in console.track(chosen, "judging", unit="images"):
         found = _score_image(package, dataset, row, device)
@@ -80,8 +81,12 @@ def _score_image(
     mapped = gpd.GeoDataFrame(pd.concat(frames), crs=grid.crs) if frames else _nothing(grid)
     labels = dataset.labels_of(image)
     truth = gpd.GeoDataFrame(geometry=labels.polygons(grid), crs=grid.crs)
-    known = dataset[row]["mask"].numpy() < 2
-    return score(mapped, truth, grid, valid_rows=lambda top, bottom: known[top:bottom])
+
+    def known(top: int, bottom: int) -> np.ndarray:
+        strip = grid.part(top, 0, bottom - top, grid.width_px)
+        return dataset[ImageSlice.of(row, strip, 0)]["mask"].numpy() != IGNORE
+
+    return score(mapped, truth, grid, valid_rows=known)
 
 
 def _nothing(grid: Grid) -> gpd.GeoDataFrame:

@@ -1,10 +1,9 @@
 """From a scene to a map: probability raster, building polygons and a picture to look at.
 
 Everything streams: windows in, blended rows out, polygons as soon as they are complete. The files
-of a scene appear together at the end or not at all.
+of a scene appear at the end, or none does.
 """
 
-import os
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ import shapely
 import torch
 
 from gv_data import vector
-from gv_data.atomic import sweep
+from gv_data.atomic import owner, sweep
 from gv_data.console import Console
 from gv_data.errors import RasterError
 from gv_data.geodesy import area_m2
@@ -97,8 +96,7 @@ def map_scene(
             raise FileExistsError(f"{file} exists already\n  try: --overwrite or another --out")
     with staging(out) as stage:
         count, area, ground = _map(package, path, stage, windows, device, console)
-        for kind, file in targets(path, stage).items():
-            file.replace(files[kind])
+        _move(targets(path, stage), files, overwrite=overwrite)
     return BuildingMap(
         probability=files["probability"],
         parquet=files["parquet"],
@@ -110,12 +108,26 @@ def map_scene(
     )
 
 
+def _move(made: dict[str, Path], files: dict[str, Path], *, overwrite: bool) -> None:
+    """Give the files their names; if one cannot have it, a new map has none."""
+    moved: list[Path] = []
+    try:
+        for kind, file in made.items():
+            file.replace(files[kind])
+            moved.append(files[kind])
+    except OSError:
+        if not overwrite:
+            for file in moved:
+                file.unlink()
+        raise
+
+
 @contextmanager
 def staging(out: Path) -> Iterator[Path]:
     """A folder inside ``out`` that is gone afterwards, also after a kill and another start."""
     out.mkdir(parents=True, exist_ok=True)
     sweep(out)
-    stage = out / f".map.{os.getpid()}.{secrets.token_hex(4)}.part"
+    stage = out / f".map.{owner()}.{secrets.token_hex(4)}.part"
     stage.mkdir()
     try:
         yield stage
@@ -173,6 +185,8 @@ def _map(
             count, area = count + len(frame), area + float(frame["area_m2"].sum())
             for sink in sinks:
                 sink.append(frame)
+    if grid.crs is None:
+        area = np.nan
     ground = float(area_m2([shapely.box(*grid.bounds)], grid.crs)[0]) if grid.crs else np.nan
     draw_preview(files["preview"], path, files["parquet"], count=count)
     return count, area, ground

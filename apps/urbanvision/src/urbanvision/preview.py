@@ -41,7 +41,7 @@ def draw_preview(path: Path, scene_path: Path, outlines: Path, *, count: int) ->
                 line = list(map(tuple, corners * factor))
                 pen.line(line, fill=SHADOW, width=width + 2)
                 pen.line(line, fill=OUTLINE, width=width)
-    _legend(pen, shape, count, grid.gsd_m / scale if grid.crs is not None else None)
+    _legend(pen, shape, count, grid.pixel_m[1] / scale if grid.crs is not None else None)
     with replacing(path) as part:
         picture.save(part, compress_level=4)
 

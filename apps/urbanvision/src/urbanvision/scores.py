@@ -190,7 +190,8 @@ class _Buildings:
         here = frame.geometry
         if grid.crs is not None and here.crs is not None:
             here = here.to_crs(grid.crs)
-        usable = repair(here.to_numpy())
+        here = here.to_numpy()
+        usable = repair(here[np.isfinite(shapely.bounds(here)).all(axis=1)])  # far off: inf
         footprint = shapely.box(*grid.bounds)
         inside = shapely.covers(footprint, usable.geometries)
         cut = usable.geometries.copy()

@@ -9,18 +9,26 @@ from gv_data.options import Parser
 from urbanvision import map_files
 
 
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
 def _predict_options(parser: Parser) -> None:
     parser.add_argument("package", type=Path, help="folder of the model package")
     parser.add_argument("scenes", type=Path, nargs="+", metavar="SCENE", help="images to map")
     parser.add_argument("--out", type=Path, required=True, help="folder for the maps")
     parser.add_argument("--overwrite", action="store_true", help="replace maps that are there")
-    parser.add_argument("--window-px", type=int, help="side of a window (default: the package's)")
+    parser.add_argument(
+        "--window-px", type=_positive, help="side of a window (default: the package's)"
+    )
     parser.add_argument(
         "--overlap-px", type=int, help="what windows share (default: the package's)"
     )
-    parser.add_argument("--batch-size", type=int, default=2, help="windows at once")
+    parser.add_argument("--batch-size", type=_positive, default=2, help="windows at once")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
+    parser.add_argument("--threads", type=_positive, help="CPU threads (default: all cores)")
     parser.add_argument(
         "--no-georeference",
         dest="georeference",

@@ -57,8 +57,7 @@ def replacing(
         raise FileExistsError(f"{path} exists already")
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent)
-    owner = f"{os.getpid()}-{_HOST}"
-    part = path.parent / f".{path.stem}.{owner}.{secrets.token_hex(4)}.part{path.suffix}"
+    part = path.parent / f".{path.stem}.{owner()}.{secrets.token_hex(4)}.part{path.suffix}"
     try:
         yield part
         if verify is not None:
@@ -99,6 +98,11 @@ def write_text(path: Path, text: str) -> None:
     """
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def owner() -> str:
+    """This process, as the names of unfinished files tell it."""
+    return f"{os.getpid()}-{_HOST}"
 
 
 def sweep(folder: Path) -> None:

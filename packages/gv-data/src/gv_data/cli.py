@@ -86,6 +86,7 @@ def _index(values: argparse.Namespace, console: Console) -> int:
             "on_images": found.objects,
             "outside": found.outside,
             "repaired": found.repaired,
+            "dropped": found.dropped,
             "images_without": found.unlabelled,
         },
         "refused": [{"file": file, "reason": reason} for file, reason in found.refused],

@@ -24,6 +24,8 @@ BEAT_S = 60.0
 """Longest silence of a log while work goes on."""
 SHARE_GAP_S = 8.0
 """Shortest time between two lines of a log: 60 s hold at most 8 lines, under 1 KB."""
+WARNINGS_SHOWN = 3
+"""Warnings of a kind that are printed: a thousand tiles have a thousand times the same."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +69,17 @@ class Console:
             self.say(text)
 
     def warn(self, kind: str, text: str) -> None:
-        """Warn in plain words; printed at the first of its kind, counted always.
+        """Warn in plain words; the first of a kind are printed, all are counted.
 
         Args:
             kind: Short name under which like warnings are counted, for example ``"crs"``.
             text: File, values that disagree, way out.
         """
         self.warnings[kind] += 1
-        if self.warnings[kind] == 1:
+        if self.warnings[kind] <= WARNINGS_SHOWN or self.verbose:
             self.say(f"{paint('warning:', 'yellow', sys.stderr)} {text}")
+        elif self.warnings[kind] == WARNINGS_SHOWN + 1:
+            self.say(f"more warnings of the kind {kind} are not shown (--verbose shows all)")
 
     def answer(self, value: object, text: str) -> None:
         """Give the answer on standard output: the value as JSON with ``--json``, else the text.
@@ -86,7 +90,7 @@ class Console:
         """
         self.answers.append(True)
         out = self.out or sys.stdout
-        write(out, f"{json.dumps(value, indent=2, default=str) if self.json else text}\n")
+        write(out, f"{_document(value) if self.json else text}\n")
 
     def track[T](
         self, items: Iterable[T], description: str, *, total: int | None = None, unit: str = ""
@@ -268,3 +272,9 @@ def _bar(unit: str) -> "Progress":
         TextColumn("{task.fields[text]}"),
         console=Terminal(file=sys.stderr),
     )
+
+
+def _document(value: object) -> str:
+    """JSON, in which a number that is none is null."""
+    plain = json.loads(json.dumps(value, default=str), parse_constant=lambda _: None)
+    return json.dumps(plain, indent=2, allow_nan=False)

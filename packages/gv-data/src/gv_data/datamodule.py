@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader
 
 from gv_data.catalog import Catalog
 from gv_data.dataset import CatalogDataset, Sample
+from gv_data.errors import CatalogError
 from gv_data.samplers import GridWindows, RandomWindows
 from gv_data.transforms import Light, chain, turn
 
@@ -46,17 +47,26 @@ class DataModule(LightningDataModule):
             epoch_windows: Training windows an epoch.
             zoom: Smallest and largest factor on the training windows' ground sampling distance.
             object_share: Share of the training windows that are drawn around a label.
-            light: Random changes of light and colour in training; None: the usual ones.
+            light: Random changes of light and colour in training; None: the usual ones, for images
+                as bright as those of the training view.
             edge_px: Width of the outlines to learn.
             workers: Processes that read windows; 0 reads in the training process.
             seed: Of the choice and change of training windows.
         """
         super().__init__()
+        if not 1 <= batch_size <= epoch_windows:
+            raise CatalogError(
+                f"an epoch of {epoch_windows} windows holds no batch of {batch_size}: give a "
+                "batch size from 1 to the number of windows"
+            )
         self._window_px = window_px
         self._batch_size = batch_size
         self._workers = workers
         self.train = CatalogDataset(
-            train, gsd_m=gsd_m, edge_px=edge_px, transforms=chain(turn, light or Light())
+            train,
+            gsd_m=gsd_m,
+            edge_px=edge_px,
+            transforms=chain(turn, light or Light(white=_white(train))),
         )
         self.val = CatalogDataset(val, gsd_m=gsd_m, edge_px=edge_px)
         self._sampler = RandomWindows(
@@ -88,3 +98,10 @@ class DataModule(LightningDataModule):
             num_workers=self._workers,
             persistent_workers=self._workers > 0,
         )
+
+
+def _white(view: Catalog) -> float:
+    """About the value of the brightest things: 255 for bytes, near 1 for reflectance."""
+    if {image.dtype for image in view.images} == {"uint8"}:
+        return 255.0
+    return float((view.moments.mean + 3 * view.moments.std).max())

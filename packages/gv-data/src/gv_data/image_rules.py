@@ -1,7 +1,6 @@
 """Rules about training and validation images that need a look at their pixels."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -18,7 +17,7 @@ from gv_data.raster import Scene
 
 type Half = Literal["north", "south", "west", "east"]
 
-LABEL_BYTES_MAX = 64 * 2**20
+LABEL_BYTES_MAX = 20 * 2**20
 """Larger label files take longer to read than a check may last."""
 
 ALONE_MIN = 25
@@ -53,7 +52,7 @@ def look_at_images(findings: Findings, images: Sequence[Image], gsd_m: float, se
         Number of files looked at.
     """
     files = list({image.path: image for image in images}.values())
-    known: dict[tuple[Path | None, Path | None], Labels | None] = {}
+    known: dict[tuple[object, ...], Labels | None] = {}
     voids: dict[str, Void] = {}
     halves: dict[str, Half] = {}
     fits = _Fits()
@@ -69,8 +68,9 @@ def look_at_images(findings: Findings, images: Sequence[Image], gsd_m: float, se
             void = unmarked_void(seen, scene.dtype)
             if void is not None:
                 voids[name] = void
-            key = (image.vectors, image.labelled_area)
+            key = (image.vectors, image.labelled_area, image.labels_crs, image.labels_swapped)
             if key not in known:
+                known[key] = None  # a file that cannot be read is told once
                 known[key] = _labels(image)
             labels = known[key]
             if labels is None or scene.grid.crs is None:

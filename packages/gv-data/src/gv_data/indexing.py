@@ -61,6 +61,7 @@ class Indexed:
         objects: Number of labels that lie on the new images.
         outside: Number of labels that lie on none of them.
         repaired: Number of labels whose outline crossed itself and was mended.
+        dropped: Number of features of the label file that are no polygon, and were left out.
         unlabelled: Number of new images without a single label.
     """
 
@@ -71,6 +72,7 @@ class Indexed:
     objects: int
     outside: int
     repaired: int
+    dropped: int
     unlabelled: int
 
     @property
@@ -81,6 +83,8 @@ class Indexed:
             parts.append(f"{self.outside:,} outside all of them")
         if self.repaired:
             parts.append(f"{self.repaired:,} crossed themselves and were repaired")
+        if self.dropped:
+            parts.append(f"{self.dropped:,} left out because they are no polygons")
         if self.unlabelled:
             parts.append(f"{self.unlabelled:,} images without a label")
         return ", ".join(parts)
@@ -178,6 +182,7 @@ def index(
         objects=len(touched),
         outside=len(known) - len(touched) if known else 0,
         repaired=known.repaired if known else 0,
+        dropped=known.dropped if known else 0,
         unlabelled=sum(row["objects"] == 0 for row in rows) if known else 0,
     )
 

@@ -41,13 +41,14 @@ class Labels:
     Attributes:
         path: The file.
         repaired: Number of polygons whose outline crossed itself and was mended.
+        dropped: Number of features that are no polygon: lines, points, empty ones.
     """
 
     def __init__(self, path: Path, frame: gpd.GeoDataFrame, area: gpd.GeoDataFrame | None) -> None:
         """Hold polygons; `read` is the usual way to get here."""
         self.path = path
         mended = polygons.repair(frame.geometry.to_numpy())
-        self.repaired = mended.repaired
+        self.repaired, self.dropped = mended.repaired, mended.dropped
         if not len(mended.geometries):
             raise VectorError(f"{path} holds no polygon to learn from")
         self._labels = _Placed(mended.geometries, CRS(frame.crs))

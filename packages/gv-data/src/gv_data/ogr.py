@@ -62,7 +62,7 @@ def _only_layer(path: Path, source: str, layer: str | None) -> str:
     if layer is None and len(spatial) != 1:
         raise VectorError(
             f"{path} holds {len(spatial)} layers with geometry{': ' if spatial else ''}"
-            f"{', '.join(spatial)}; name the one to read"
+            f"{', '.join(spatial)}; export the one to read to a file of its own"
         )
     return layer or spatial[0]
 

@@ -198,7 +198,9 @@ class _Help(argparse.RawDescriptionHelpFormatter):
     @override
     def _expand_help(self, action: argparse.Action) -> str:
         text = action.help or ""
-        told = isinstance(action.default, (str, int, float)) and action.default is not False
+        told = isinstance(action.default, (str, int, float)) and not isinstance(
+            action.default, bool
+        )
         if told and action.default != "" and action.default != argparse.SUPPRESS:
             text = f"{text} (default: {action.default})".lstrip()
         return text

@@ -126,4 +126,4 @@ def _bounds_deg(boxes: Float[np.ndarray, "n 4"], crs: CRS) -> tuple[float, float
 
 def _place(bounds: tuple[float, float, float, float]) -> str:
     west, south, east, north = bounds
-    return f"{west:.2f} .. {east:.2f} E, {south:.2f} .. {north:.2f} N"
+    return f"{west:.4f} .. {east:.4f} E, {south:.4f} .. {north:.4f} N"

@@ -117,7 +117,11 @@ class Scene:
             for n, role in zip(file.indexes, file.colorinterp, strict=True)
             if role != ColorInterp.alpha
         ]
-        self.bands = tuple(self._band_name(n) for n in self._indexes)
+        names = [self._band_name(n) for n in self._indexes]
+        self.bands = tuple(
+            name if name not in names[:n] else f"{name}_{self._indexes[n]}"
+            for n, name in enumerate(names)
+        )
         self.dtype: str = file.dtypes[0]
         self.nodata = file.nodata
         self._scale = np.array([file.scales[n - 1] for n in self._indexes], np.float32)

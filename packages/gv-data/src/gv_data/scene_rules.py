@@ -49,6 +49,13 @@ def match_bands(findings: Findings, scene: Scene, bands: Sequence[str]) -> tuple
     if set(bands) <= set(scene.bands):
         return tuple(scene.bands.index(name) for name in bands)
     if can_be(scene.bands[: len(bands)], bands):
+        if len(scene.bands) > len(bands):
+            findings.warn(
+                "bands",
+                f"{scene.path.name} has {_counted(scene.bands)}; the first {len(bands)} are taken "
+                f"as {', '.join(bands)}",
+                f"gdal_translate -b ... {scene.path.name} OUT, if they are others",
+            )
         return tuple(range(len(bands)))
     findings.fail(
         "bands",

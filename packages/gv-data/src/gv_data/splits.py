@@ -84,7 +84,7 @@ def blocks(
             f"{scene.path} is too small to split: {width_m:,.0f} x {height_m:,.0f} m, "
             f"{known.mean():.0%} of it known ground, leave no room for two blocks of "
             f"{least_m:,.0f} m with {buffer_m:,.0f} m between them\n"
-            "  try: --val-image with an image of other ground, or a second image"
+            "  try: a second image, on other ground"
         )
     return _parts(*spare)
 

@@ -63,6 +63,15 @@ def compare_values(findings: Findings, train: Catalog, val: Catalog) -> None:
         text, _, hint = str(error).partition("\n")
         findings.fail("bands", text, hint.strip().removeprefix("try: "))
         return
+    flat = [name for name, std in zip(names, train.moments.std, strict=True) if not std > 0]
+    if flat:
+        findings.fail(
+            "values",
+            f"band {', '.join(flat)} of the training images has one value everywhere: an alpha or "
+            "fill band that is not marked as such?",
+            "gdal_translate -b ... with the bands that show something",
+        )
+        return
     if not can_be(others, names):
         findings.fail(
             "bands",

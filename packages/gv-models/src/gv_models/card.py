@@ -152,7 +152,7 @@ class Card:
         if not fits:
             raise PackageError(
                 f"the image has {given}; the package wants {len(wanted)} bands in this order: "
-                f"choose them with --bands {','.join(wanted)}"
+                f"{', '.join(wanted)}"
             )
         ratio = max(gsd_m / self.gsd_m, self.gsd_m / gsd_m)
         facts = (

@@ -140,7 +140,7 @@ def _deepness(package: Package, head: str) -> dict[str, object]:
         # unless the graph was trained on 0..1
         "standardization_mean": [0.0] * bands,
         "standardization_std": [1.0 if max(b.p99 for b in card.bands) <= 1 else 1 / 255] * bands,
-        "seg_thresh": 0.5,
+        "seg_thresh": card.threshold,
     }
 
 

@@ -31,8 +31,8 @@ def use_cpu(threads: int | None) -> int:
     torch.set_num_threads(max(1, count))
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        for setting in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
-            mallopt(setting, _KEEP_BYTES)
+        # where the first is refused, the second would only end glibc's own adaption
+        _ = mallopt(_M_MMAP_THRESHOLD, _KEEP_BYTES) and mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
     return torch.get_num_threads()
 
 
@@ -67,9 +67,9 @@ def accelerator(name: str) -> str:
     return "gpu" if kind == "cuda" else kind
 
 
-def devices(name: str) -> list[int] | str | int:
+def devices(name: str) -> list[int] | int:
     """Lightning's word for how many, or which, devices a name means."""
     device = device_of(name)
     if device.type == "cuda":
-        return [device.index] if device.index is not None else "auto"
+        return [device.index or 0]
     return 1

@@ -8,9 +8,11 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from gv_train.errors import RunError
 from gv_train.redaction import names_secret, redact, redact_arguments
 
 _PACKAGES = (
@@ -27,6 +29,21 @@ _PACKAGES = (
     "torchgeo",
     "torchmetrics",
 )
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """The configuration that a run was started with; nothing if it never was.
+
+    Raises:
+        RunError: If the file cannot be understood.
+    """
+    try:
+        record = yaml.safe_load(file.read_text(encoding="utf-8"))
+        return dict(record["config"])
+    except FileNotFoundError:
+        return {}
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{file} does not hold a configuration any more: {error}") from error
 
 
 def to_yaml(config: object, *, seed: int | None, argv: Sequence[str], attempt: int) -> str:

@@ -162,7 +162,8 @@ def _command(prog: str, point: EntryPoint) -> Command:
     experiment = load(point)
 
     def work(values: argparse.Namespace, console: Console) -> int | None:
-        configured = configure(experiment.config, values)
+        recorded, place = _recorded(experiment, values)
+        configured = configure(experiment.config, values, recorded, place)
         if values.print_config:
             console.answer(configured.plain, configured.to_yaml(values.print_config))
             return 0
@@ -176,6 +177,19 @@ def _command(prog: str, point: EntryPoint) -> Command:
         lambda parser: add_flags(parser, experiment.config),
         work,
     )
+
+
+def _recorded(
+    experiment: Experiment[Any], values: argparse.Namespace
+) -> tuple[dict[str, Any], str]:
+    """The configuration of the run to go on with, so that ``--resume`` alone is enough."""
+    reference = getattr(values, "resume", None)
+    if reference is None:
+        return {}, ""
+    from gv_train import hparams, runs
+
+    file = runs.open(reference, project=experiment.name).folder / "hparams.yaml"
+    return hparams.read_config(file), str(file)
 
 
 def _only(points: Sequence[EntryPoint], app: str | None) -> EntryPoint:

@@ -102,12 +102,20 @@ def add_flags(parser: Parser, kind: type) -> None:
     )
 
 
-def configure[C](kind: type[C], values: argparse.Namespace) -> Configured[C]:
+def configure[C](
+    kind: type[C],
+    values: argparse.Namespace,
+    recorded: Mapping[str, Any] | None = None,
+    place: str = "",
+) -> Configured[C]:
     """Put flags, files and defaults together.
 
     Args:
         kind: Frozen dataclass.
         values: What a parser with ``add_flags`` understood.
+        recorded: A configuration as a run wrote it down, which stands in for the defaults. What
+            this version does not know any more is left out.
+        place: Where it was recorded.
 
     Returns:
         The configuration.
@@ -119,6 +127,13 @@ def configure[C](kind: type[C], values: argparse.Namespace) -> Configured[C]:
     sections = frozenset(option.section for option in options.values())
     given: dict[str, object] = {}
     sources = dict.fromkeys(options, "default")
+    for key, value in _flat(recorded or {}):
+        if key in options and value is not None:
+            try:
+                given[key] = value_types.from_yaml(options[key].annotation, value)
+            except ValueError as error:
+                raise ConfigError(f"{place}: {key}: {error}") from error
+            sources[key] = place
     for file in values.config:
         for entry in config_file.read(file, sections):
             if entry.key not in options:
@@ -138,6 +153,15 @@ def configure[C](kind: type[C], values: argparse.Namespace) -> Configured[C]:
         raise ConfigError(f"missing {', '.join(missing)}")
     value = _build(kind, given)
     return Configured(value, to_plain(value), sources)
+
+
+def _flat(recorded: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Keys and values, those of sections with the section's name before them."""
+    for key, value in recorded.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{key}.{name}", inner) for name, inner in value.items())
+        else:
+            yield key, value
 
 
 def options_of(kind: type) -> tuple[Option, ...]:

@@ -38,3 +38,22 @@ class Trainer:
     """CPU threads of the network; none: all cores."""
     checkpoint_minutes: float = 5.0
     """A kill loses at most this much."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained with."""
+        for name in ("max_epochs", "max_steps", "patience", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name.replace('_', '-')} {value}: must be at least 1")
+        if self.workers is not None and self.workers < 0:
+            raise ValueError(f"workers {self.workers}: must be at least 0")
+        if not 1 <= self.batch_size <= self.epoch_windows:
+            raise ValueError(
+                f"batch-size {self.batch_size}: must lie between 1 and the {self.epoch_windows} "
+                "epoch-windows"
+            )
+        for name in ("object_share", "warmup"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name.replace('_', '-')} {getattr(self, name):g}: 0 to 1")
+        if not 0 < self.lr < 1:
+            raise ValueError(f"lr {self.lr:g}: must lie between 0 and 1")

@@ -221,6 +221,11 @@ class _Pulse(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         loss = float(outputs["loss"])
+        if not math.isfinite(loss):
+            raise TrainError(
+                f"the loss of step {trainer.global_step:,} is {loss}: look at the values of the "
+                f"training images (gv-data info), or train with a lower --trainer.lr"
+            )
         if trainer.is_global_zero:
             self._log.add(
                 {"loss": loss, "lr": self._clock.lr},
