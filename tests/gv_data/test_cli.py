@@ -266,6 +266,7 @@ def test_info_of_what_is_not_there_ends_with_2(command, two_places, words, said)
 def test_ctrl_c_leaves_the_old_catalog(two_places, tif):
     script = (
         "import os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in background jobs
         "from gv_data import indexing\n"
         "measure = indexing._measure\n"
         "def interrupted(*asked):\n"

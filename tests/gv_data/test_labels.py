@@ -79,8 +79,8 @@ def test_a_file_without_polygons_is_refused(vectors, shapes):
 def test_labels_elsewhere_are_explained_with_both_extents(vectors):
     labels = Labels.read(vectors("houses.gpkg", HOUSES))
     told = labels.why_outside([(10, 50, 11, 51)])
-    assert "10.00 .. 11.00 E, 50.00 .. 51.00 N" in told
-    assert "39.00 .. 39.01 E, 27.11 .. 27.12 N" in told
+    assert "10.0000 .. 11.0000 E, 50.0000 .. 51.0000 N" in told
+    assert ".. 39.0051 E, 27.1134 .. 27.1224 N" in told
 
 
 def test_swapped_labels_and_the_wrong_crs_are_recognised(vectors):

@@ -198,7 +198,7 @@ def test_a_tiny_image_is_refused_with_its_size_and_the_way_out(tmp_path):
     with Scene(path) as scene, pytest.raises(DataError) as error:
         blocks(scene, None)
     assert "tiny.tif is too small to split: 18 x 15 m" in str(error.value)
-    assert "--val-image" in str(error.value)
+    assert "a second image, on other ground" in str(error.value)
 
 
 @pytest.mark.parametrize("wrong", [{"val_share": 0}, {"val_share": 0.9}, {"block_m": -1}])

@@ -614,7 +614,7 @@ def test_swapped_labels_are_recognised_and_said():
     assert message.splitlines()[0] == "labels.gpkg and ortho.tif do not overlap."
     assert "swapped, 1 of 1 polygons would lie inside" in message
     assert "--swap-xy" in message
-    assert "-6.17 .. -6.12 E, 31.20 .. 31.24 N   (EPSG:4326)" in message
+    assert "-6.1700 .. -6.1200 E, 31.2000 .. 31.2400 N   (EPSG:4326)" in message
 
 
 def test_a_wrong_crs_is_recognised_and_the_fitting_one_named():
