@@ -2,7 +2,8 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,3 +19,33 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("a small file system can only be mounted by root, outside of most containers")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def imported() -> Callable[..., tuple[set[str], int, float]]:
+    """What a command imports: ``imported("gv_data.cli:main", "gv-data", "--help")``.
+
+    Gives the top-level modules, the exit code and the seconds of processor time.
+    """
+
+    def run(entry: str, *argv: str) -> tuple[set[str], int, float]:
+        module, _, function = entry.partition(":")
+        script = (
+            "import sys\n"
+            f"sys.argv = {list(argv)!r}\n"
+            f"from {module} import {function}\n"
+            f"code = {function}()\n"
+            "print(*sys.modules, file=sys.stderr)\n"
+            "sys.exit(code)\n"
+        )
+        started = os.times()
+        told = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=False
+        )
+        ended = os.times()
+        seconds = ended.children_user + ended.children_system
+        seconds -= started.children_user + started.children_system
+        names = {name.partition(".")[0] for name in told.stderr.splitlines()[-1].split()}
+        return names, told.returncode, seconds
+
+    return run

@@ -1,7 +1,6 @@
 """The command as people use it: what it says, what it leaves, how it ends."""
 
 import json
-import os
 import shlex
 import subprocess
 import sys
@@ -288,27 +287,6 @@ def test_ctrl_c_leaves_the_old_catalog(two_places, tif):
     assert len(Catalog.open(two_places)) == 2
 
 
-def imported(*words: str) -> tuple[set[str], int, float]:
-    """Top-level modules imported by a command, its exit code, and its seconds of processor time."""
-    script = (
-        "import sys\n"
-        f"sys.argv = {['gv-data', *words]!r}\n"
-        "from gv_data.cli import main\n"
-        "code = main()\n"
-        "print(*sys.modules, file=sys.stderr)\n"
-        "sys.exit(code)\n"
-    )
-    started = os.times()
-    told = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False
-    )
-    ended = os.times()
-    seconds = ended.children_user + ended.children_system
-    seconds -= started.children_user + started.children_system
-    names = {name.partition(".")[0] for name in told.stderr.splitlines()[-1].split()}
-    return names, told.returncode, seconds
-
-
 @pytest.mark.parametrize(
     ("words", "code"),
     [
@@ -320,8 +298,8 @@ def imported(*words: str) -> tuple[set[str], int, float]:
         (("--version",), 0),
     ],
 )
-def test_answers_at_once_without_importing_anything_heavy(words, code):
-    runs = [imported(*words) for _ in range(3)]
+def test_answers_at_once_without_importing_anything_heavy(imported, words, code):
+    runs = [imported("gv_data.cli:main", "gv-data", *words) for _ in range(3)]
     assert {run[1] for run in runs} == {code}
     assert not runs[0][0] & HEAVY
     assert min(run[2] for run in runs) < 0.5

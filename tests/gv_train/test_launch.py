@@ -312,27 +312,6 @@ def test_what_is_no_experiment_is_named():
         launch.load(entry("fields", "no_such_land"))
 
 
-def imported(*words: str) -> tuple[set[str], int, float]:
-    """Top-level modules imported by a command, its exit code, and its seconds of processor time."""
-    script = (
-        "import sys\n"
-        f"sys.argv = {['train', *words]!r}\n"
-        "from gv_train.cli import train\n"
-        "code = train()\n"
-        "print(*sys.modules, file=sys.stderr)\n"
-        "sys.exit(code)\n"
-    )
-    started = os.times()
-    told = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False
-    )
-    ended = os.times()
-    seconds = ended.children_user + ended.children_system
-    seconds -= started.children_user + started.children_system
-    names = {name.partition(".")[0] for name in told.stderr.splitlines()[-1].split()}
-    return names, told.returncode, seconds
-
-
 @pytest.mark.parametrize(
     ("words", "code"),
     [
@@ -344,8 +323,8 @@ def imported(*words: str) -> tuple[set[str], int, float]:
         (("--version",), 0),
     ],
 )
-def test_answers_at_once_without_importing_anything_heavy(words, code):
-    runs = [imported(*words) for _ in range(3)]
+def test_answers_at_once_without_importing_anything_heavy(imported, words, code):
+    runs = [imported("gv_train.cli:train", "train", *words) for _ in range(3)]
     assert {run[1] for run in runs} == {code}
     assert not runs[0][0] & HEAVY
     assert "gv_train" in runs[0][0]

@@ -35,6 +35,14 @@ def test_a_missing_scene_or_package(urbanvision, model, scene, tmp_path) -> None
     assert not (tmp_path / "maps").exists()
 
 
+def test_a_mistyped_option_names_the_nearest(urbanvision, tmp_path) -> None:
+    code, said = urbanvision("predict", "--ovrwrite")
+    assert code == 2
+    assert "--overwrite" in said
+    assert "Traceback" not in said
+    assert not left_behind(tmp_path)
+
+
 def test_a_truncated_scene(urbanvision, model, scene, tmp_path) -> None:
     path = scene()
     path.write_bytes(path.read_bytes()[:30_000])
@@ -52,7 +60,7 @@ def test_one_broken_scene_among_others_is_recorded(urbanvision, model, scene, tm
     assert {path.name.split(".")[0] for path in left_behind(tmp_path / "maps")} == {"town"}
 
 
-@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # while writing
 def test_a_scene_without_crs(urbanvision, model, scene, tmp_path) -> None:
     path = scene(crs=None)
     code, said = urbanvision("predict", model, path, "--out", "maps")
@@ -141,7 +149,7 @@ def test_missing_and_truncated_images(urbanvision, scene, labels, tmp_path) -> N
         assert not left_behind(tmp_path / "runs")
 
 
-@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # while writing
 def test_labels_on_an_image_without_crs(urbanvision, scene, labels, tmp_path) -> None:
     words = ("--image", scene(crs=None), "--labels", labels("roofs.gpkg", ROOFS), *STEPS)
     code, said = urbanvision("train", "buildings", *words)

@@ -71,7 +71,7 @@ def look_at_images(findings: Findings, images: Sequence[Image], gsd_m: float, se
             key = (image.vectors, image.labelled_area, image.labels_crs, image.labels_swapped)
             if key not in known:
                 known[key] = None  # a file that cannot be read is told once
-                known[key] = _labels(image)
+                known[key] = _labels(findings, image)
             labels = known[key]
             if labels is None or scene.grid.crs is None:
                 continue
@@ -123,8 +123,17 @@ def _more(found: Mapping[str, object]) -> str:
     return f"; the same in {more:,} more image{'s' if more > 1 else ''}" if more else ""
 
 
-def _labels(image: Image) -> Labels | None:
-    if image.vectors is None or image.vectors.stat().st_size > LABEL_BYTES_MAX:
+def _labels(findings: Findings, image: Image) -> Labels | None:
+    if image.vectors is None:
+        return None
+    size = image.vectors.stat().st_size
+    if size > LABEL_BYTES_MAX:
+        findings.warn(
+            "shifted-labels",
+            f"{image.vectors.name} has {size / 2**20:,.0f} MiB, too much to look for labels that "
+            "are shifted or on one side only in the time of a check",
+            "gv-data index with labels cut to the images, if you are not sure of them",
+        )
         return None
     return Labels.of(image)
 

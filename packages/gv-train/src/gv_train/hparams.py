@@ -32,16 +32,16 @@ _PACKAGES = (
 
 
 def read_config(file: Path) -> dict[str, Any]:
-    """The configuration that a run was started with; nothing if it never was.
+    """The configuration that a run was started with.
 
     Raises:
-        RunError: If the file cannot be understood.
+        RunError: If it never was, or the file cannot be understood.
     """
     try:
         record = yaml.safe_load(file.read_text(encoding="utf-8"))
         return dict(record["config"])
     except FileNotFoundError:
-        return {}
+        raise RunError(f"{file.parent} was never started: there is nothing to go on with") from None
     except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{file} does not hold a configuration any more: {error}") from error
 
