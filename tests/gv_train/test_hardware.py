@@ -4,7 +4,9 @@ import os
 
 import pytest
 import torch
+from torch import nn
 
+from gv_train import hardware
 from gv_train.errors import TrainError
 from gv_train.hardware import accelerator, device_of, devices, precision, use_cpu
 from gv_train.settings import Trainer
@@ -43,11 +45,39 @@ def test_lightning_is_told_the_device_in_its_own_words(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("gpu", "bf16", "expected"),
-    [(False, False, "32-true"), (True, False, "32-true"), (True, True, "bf16-mixed")],
+    ("gpu", "bf16", "cpu_bf16", "expected"),
+    [
+        (False, False, False, "32-true"),
+        (False, False, True, "bf16-mixed"),
+        (True, False, True, "32-true"),
+        (True, True, False, "bf16-mixed"),
+    ],
 )
-def test_auto_precision_is_what_the_device_computes_fast(monkeypatch, gpu, bf16, expected):
+def test_auto_precision_is_what_the_device_computes_fast(
+    monkeypatch, gpu, bf16, cpu_bf16, expected
+):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
+    monkeypatch.setattr(hardware, "cpu_computes_bf16", lambda: cpu_bf16)
     assert precision(Trainer()) == expected
     assert precision(Trainer(precision="16-mixed")) == "16-mixed"
+    plugins = hardware.precision_plugins(Trainer())
+    assert len(plugins) == (cpu_bf16 and not gpu)
+
+
+def test_bf16_on_a_cpu_keeps_depthwise_convolutions_in_float32():
+    seen: dict[str, torch.dtype] = {}
+    dense, depthwise = nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3, groups=4)
+    for name, module in (("dense", dense), ("depthwise", depthwise)):
+        module.register_forward_hook(
+            lambda _, __, output, name=name: seen.update({name: output.dtype})
+        )
+    image = torch.rand(1, 4, 9, 9)
+    (plugin,) = hardware.precision_plugins(Trainer(device="cpu", precision="bf16-mixed"))
+    with plugin.forward_context():
+        found = depthwise(dense(image))
+    assert seen == {"dense": torch.bfloat16, "depthwise": torch.float32}
+    torch.testing.assert_close(found, depthwise(dense(image)), atol=0.02, rtol=0.02)
+    found.sum().backward()
+    assert depthwise.weight.grad is not None
+    assert depthwise.weight.grad.dtype == torch.float32

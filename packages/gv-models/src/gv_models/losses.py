@@ -29,10 +29,13 @@ def bce_dice(
     Returns:
         A scalar, 0 (with zero gradients) if nothing is valid.
     """
-    scores = logits[:, 0][valid].float()
-    truth = target[valid].float()
+    scores = logits[:, 0].float()
+    known = valid.float()
+    truth = torch.where(valid, target.float(), 0.0)  # choosing pixels by index is slow to undo
     weight = None if pos_weight is None else torch.tensor(pos_weight, device=scores.device)
-    entropy = F.binary_cross_entropy_with_logits(scores, truth, pos_weight=weight, reduction="sum")
-    found = scores.sigmoid()
+    entropy = F.binary_cross_entropy_with_logits(
+        scores, truth, weight=known, pos_weight=weight, reduction="sum"
+    )
+    found = scores.sigmoid() * known
     overlap = (2 * (found * truth).sum() + smooth) / (found.sum() + truth.sum() + smooth)
-    return entropy / max(scores.numel(), 1) + (1 - overlap)
+    return entropy / known.sum().clamp(min=1) + (1 - overlap)

@@ -6,9 +6,10 @@ weights come from :mod:`gv_models.weights`.
 """
 
 from collections.abc import Mapping
-from typing import Literal, TypedDict, get_args
+from typing import Literal, TypedDict, cast, get_args
 
 import segmentation_models_pytorch as smp
+import torch
 from jaxtyping import Float
 from segmentation_models_pytorch.base.initialization import initialize_head
 from torch import Tensor, nn
@@ -73,7 +74,12 @@ class Segmenter(nn.Module):
         height, width = image.shape[-2:]
         fill = (0, -width % STRIDE_PX, 0, -height % STRIDE_PX)
         features = self.decoder(self.encoder(F.pad(image, fill, mode="replicate")))
-        return {name: head(features)[..., :height, :width] for name, head in self.heads.items()}
+        # one convolution for all heads: with few output channels each costs nearly as much alone
+        heads = [cast(nn.Conv2d, head) for head in self.heads.values()]
+        weight = torch.cat([head.weight for head in heads])
+        bias = torch.cat([cast(Tensor, head.bias) for head in heads])
+        logits = F.conv2d(features, weight, bias, padding=1)[..., :height, :width]
+        return dict(zip(self.heads, logits.split([len(h.weight) for h in heads], 1), strict=True))
 
 
 def unet(

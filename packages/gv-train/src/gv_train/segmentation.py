@@ -88,7 +88,7 @@ class Segmentation(LightningModule):
     def validation_step(self, batch: dict[str, Any], index: int) -> Float[Tensor, "b h w"]:
         logits = self(batch["image"])
         first = next(iter(self.weights))
-        target, found = batch[TARGETS[first]], logits[first][:, 0].sigmoid()
+        target, found = batch[TARGETS[first]], logits[first][:, 0].float().sigmoid()
         self.counts.update(found, target)
         self.val_loss.update(self.loss(logits, batch), weight=len(target))
         return found

@@ -31,7 +31,7 @@ class Trainer:
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
-    """Numbers to compute with; auto takes bf16-mixed where the GPU has it, else 32-true."""
+    """Numbers to compute with; auto takes bf16-mixed where the GPU or CPU has it, else 32-true."""
     workers: int | None = None
     """Processes that read windows; none: chosen by the cores."""
     threads: int | None = None

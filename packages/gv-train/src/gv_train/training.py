@@ -21,7 +21,7 @@ from gv_data.console import Console, Meter
 from gv_data.datamodule import DataModule
 from gv_train.checkpoints import BEST, LAST, AtomicCheckpointIO, BestAndLast
 from gv_train.errors import TrainError
-from gv_train.hardware import accelerator, devices, precision, use_cpu
+from gv_train.hardware import accelerator, devices, precision, precision_plugins, use_cpu
 from gv_train.lightning_log import CSVMetricsLogger
 from gv_train.metric_log import MetricLog
 from gv_train.runs import Run
@@ -113,16 +113,17 @@ def fit(
     if settings.patience is not None:
         watched.append(EarlyStopping(monitor, patience=settings.patience, mode="max"))
     total, unit = (steps, "steps") if steps is not None else (round(60 * (minutes or 0)), "s")
+    plugins = precision_plugins(settings)
     with warnings_to(run.logs) as counted, stop.listening():
         trainer = Trainer(
             accelerator=accelerator(settings.device),
             devices=devices(settings.device),
-            precision=precision(settings),
+            precision=None if plugins else precision(settings),
             max_epochs=settings.max_epochs or -1,
             max_steps=clock.steps or -1,
             logger=CSVMetricsLogger(log, lambda: pulse.step),
             callbacks=watched,
-            plugins=[AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO(), *plugins],
             default_root_dir=run.folder,
             log_every_n_steps=1,
             num_sanity_val_steps=0,
