@@ -97,7 +97,7 @@ experiment = Experiment(
     config=Buildings,
     train=train,
     examples=(
-        "train buildings                       on a synthetic town, about 2 minutes",
+        "train buildings                       on a synthetic town, about 3 minutes",
         "train buildings --image ortho.tif --labels roofs.gpkg --minutes 20",
         "train buildings --data catalogs/oam --train-where \"place = 'zanzibar'\" "
         "--val-where \"place = 'banepa'\" --gsd-m 0.15 --minutes 60",
