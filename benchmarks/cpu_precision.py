@@ -1,6 +1,6 @@
 """What bf16 brings on a CPU: a training step in float32, in plain bf16 autocast and in ours.
 
-Ours (`gv_train.hardware.precision_plugins`) keeps depthwise convolutions in float32. All three run
+Ours (`gv_train.cpu_bfloat16`) keeps depthwise convolutions in float32. All three run
 in turns in one process; the median step of each is told as a ratio to float32.
 
 Run: python benchmarks/cpu_precision.py [--rounds 20]
@@ -17,7 +17,8 @@ import torch
 
 from gv_models import unet
 from gv_models.losses import bce_dice
-from gv_train.hardware import cpu_computes_bf16, precision_plugins, use_cpu
+from gv_train.cpu_bfloat16 import precision_plugins
+from gv_train.hardware import cpu_computes_bf16, use_cpu
 from gv_train.settings import Trainer
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from gv_train import hardware
+from gv_train.cpu_bfloat16 import precision_plugins
 from gv_train.errors import TrainError
 from gv_train.hardware import accelerator, device_of, devices, precision, use_cpu
 from gv_train.settings import Trainer
@@ -61,7 +62,7 @@ def test_auto_precision_is_what_the_device_computes_fast(
     monkeypatch.setattr(hardware, "cpu_computes_bf16", lambda: cpu_bf16)
     assert precision(Trainer()) == expected
     assert precision(Trainer(precision="16-mixed")) == "16-mixed"
-    plugins = hardware.precision_plugins(Trainer())
+    plugins = precision_plugins(Trainer())
     assert len(plugins) == (cpu_bf16 and not gpu)
 
 
@@ -73,7 +74,7 @@ def test_bf16_on_a_cpu_keeps_depthwise_convolutions_in_float32():
             lambda _, __, output, name=name: seen.update({name: output.dtype})
         )
     image = torch.rand(1, 4, 9, 9)
-    (plugin,) = hardware.precision_plugins(Trainer(device="cpu", precision="bf16-mixed"))
+    (plugin,) = precision_plugins(Trainer(device="cpu", precision="bf16-mixed"))
     with plugin.forward_context():
         found = depthwise(dense(image))
     assert seen == {"dense": torch.bfloat16, "depthwise": torch.float32}

@@ -3,14 +3,9 @@
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Literal, override
+from typing import Literal
 
 import torch
-from lightning.pytorch.plugins.precision import MixedPrecision, Precision
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from gv_train.errors import TrainError
 from gv_train.settings import Trainer as Settings
@@ -73,53 +68,6 @@ def cpu_computes_bf16() -> bool:
     return torch.backends.mkldnn.is_available() and bool(
         torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     )
-
-
-def precision_plugins(settings: Settings) -> list[Precision]:
-    """What Lightning needs beside the name of a precision."""
-    on_cpu = device_of(settings.device).type == "cpu"
-    return [_CpuBfloat16()] if on_cpu and precision(settings) == "bf16-mixed" else []
-
-
-_GROUPS = 6
-"""Position of ``groups`` among the arguments of a convolution."""
-
-
-class _CpuBfloat16(MixedPrecision):
-    """bf16-mixed on a CPU, but for depthwise convolutions.
-
-    Their gradients in bf16 take up to 15 times as long as in float32 (oneDNN 3, torch 2.15;
-    benchmarks/cpu_precision.py).
-    """
-
-    def __init__(self) -> None:
-        super().__init__("bf16-mixed", "cpu")
-
-    @override
-    @contextmanager
-    def forward_context(self) -> Iterator[None]:
-        with super().forward_context(), _DepthwiseInFloat32():
-            yield
-
-
-class _DepthwiseInFloat32(TorchFunctionMode):
-    """Keeps convolutions of many groups out of autocast."""
-
-    @override
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        named = kwargs or {}
-        if func in (torch.conv2d, F.conv2d):
-            groups = args[_GROUPS] if len(args) > _GROUPS else named.get("groups", 1)
-            if groups > 1:
-                with torch.autocast("cpu", enabled=False):
-                    return func(args[0].float(), *args[1:], **named)
-        return func(*args, **named)
 
 
 def accelerator(name: str) -> str:

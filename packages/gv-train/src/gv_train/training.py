@@ -20,8 +20,9 @@ from lightning.pytorch.callbacks import EarlyStopping
 from gv_data.console import Console, Meter
 from gv_data.datamodule import DataModule
 from gv_train.checkpoints import BEST, LAST, AtomicCheckpointIO, BestAndLast
+from gv_train.cpu_bfloat16 import precision_plugins
 from gv_train.errors import TrainError
-from gv_train.hardware import accelerator, devices, precision, precision_plugins, use_cpu
+from gv_train.hardware import accelerator, devices, precision, use_cpu
 from gv_train.lightning_log import CSVMetricsLogger
 from gv_train.metric_log import MetricLog
 from gv_train.runs import Run
