@@ -10,7 +10,7 @@ import shapely
 from affine import Affine
 from pyproj import CRS
 
-from gv_data import vector
+from gv_data import image_rules, vector
 from gv_data.alignment import correlate
 from gv_data.catalog import Catalog
 from gv_data.check import Checked, check_scene, check_training
@@ -265,6 +265,17 @@ def test_labels_on_one_side_are_fine_where_the_other_is_void(views, towns, tmp_p
     image = rewrite(towns["a"].image, tmp_path / "a.tif", cut, nodata=0)
     train, val = views(train=[(image, half)])
     assert "one-sided-labels" in check_views(train, val).passed
+
+
+def test_a_label_file_too_large_to_look_at_is_told_once(views, monkeypatch):
+    catalogs = views()
+    assert not check_views(*catalogs).findings
+    monkeypatch.setattr(image_rules, "LABEL_BYTES_MAX", 1000)
+    found = check_views(*catalogs).findings
+    assert {finding.rule for finding in found} == {"shifted-labels"}
+    assert {finding.level for finding in found} == {"warning"}
+    assert "a.buildings.gpkg has " in found[0].text
+    assert len({finding.text for finding in found}) == len(found)
 
 
 def test_shifted_labels_are_found_with_the_way_back(views, towns, tmp_path):

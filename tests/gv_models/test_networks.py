@@ -83,3 +83,14 @@ def test_the_same_arguments_build_the_same_network():
 def test_arguments_out_of_range_are_named(arguments, message):
     with pytest.raises(ModelError, match=message):
         unet(**arguments)
+
+
+def test_heads_computed_together_are_those_computed_alone():
+    network = unet("resnet18", heads={"interior": 1, "classes": 3}).eval()
+    image = torch.rand(2, 3, 64, 96)
+    with torch.inference_mode():
+        together = network(image)
+        features = network.decoder(network.encoder(image))
+        for name, head in network.heads.items():
+            torch.testing.assert_close(together[name], head(features))
+    assert list(together) == ["interior", "classes"]

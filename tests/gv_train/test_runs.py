@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gv_train import run_names, run_record, runs
+from gv_train import hparams, run_names, run_record, runs
 from gv_train.errors import RunError
 
 TRAIN = """
@@ -315,3 +315,11 @@ def test_looking_at_runs_does_not_import_torch():
     code = "import sys, gv_train.runs; print([m for m in ('torch', 'numpy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_run_that_never_started_has_nothing_to_go_on_with(tmp_path):
+    with pytest.raises(RunError, match="was never started"):
+        hparams.read_config(tmp_path / "hparams.yaml")
+    (tmp_path / "hparams.yaml").write_text("seed: 1\n")
+    with pytest.raises(RunError, match="does not hold a configuration"):
+        hparams.read_config(tmp_path / "hparams.yaml")
