@@ -282,7 +282,7 @@ def test_reading_leaves_the_cache_of_the_process_alone_and_keeps_its_own_small(t
 
         monkeypatch.setattr(scene, "_decode", watched)
         scene.read()
-    assert seen == [128 * 2**20]
+    assert seen == [32 * 2**20]
 
 
 def cog(path: Path, values: np.ndarray, heights: list[int] | None = None, **settings) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gv_data.grid import Grid
 from gv_data.raster import Scene
-from gv_train.inference import Windows, ahead, probabilities
+from gv_train.inference import Windows, ahead, probabilities, side_by_side
 
 
 class Brightness:
@@ -146,3 +146,42 @@ def test_at_most_depth_items_wait_and_closing_ends_them_all() -> None:
     before = len(made)
     time.sleep(0.05)
     assert len(made) == before
+
+
+def test_work_side_by_side_comes_in_order_from_as_many_threads() -> None:
+    seen: set[int] = set()
+    meeting = threading.Barrier(3, timeout=10)
+
+    def work(n: int) -> int:
+        seen.add(threading.get_ident())
+        if n < 3:
+            meeting.wait()  # passes only if three are at work at once
+        time.sleep(0.01 * (n % 3))
+        return n * n
+
+    prepared: list[int] = []
+    found = side_by_side(work, range(20), 3, prepare=lambda: prepared.append(threading.get_ident()))
+    assert list(found) == [n * n for n in range(20)]
+    assert len(seen) == 3
+    assert set(prepared) == seen
+
+
+def test_work_side_by_side_that_fails_ends_everything() -> None:
+    def work(n: int) -> float:
+        return 1 / (n - 4)
+
+    before = threading.active_count()
+    with pytest.raises(ZeroDivisionError):
+        list(side_by_side(work, range(10), 2))
+    assert threading.active_count() == before
+
+
+def test_lanes_leave_the_threads_of_the_process_as_they_were() -> None:
+    before = torch.get_num_threads()
+    scene = Array(np.full((1, 40, 40), 100), np.ones((40, 40), bool))
+    torch.set_num_threads(2)
+    try:
+        list(probabilities(Brightness(), scene, scene.grid, heads=["interior"]))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -155,7 +155,7 @@ def test_a_failure_leaves_nothing(model, tmp_path, monkeypatch) -> None:
     def broken(*args, **settings) -> None:
         raise DataError("no space left")
 
-    monkeypatch.setattr(mapping, "draw_preview", broken)
+    monkeypatch.setattr(mapping.Preview, "save", broken)
     with pytest.raises(DataError, match="no space"):
         map_scene(model, write_scene(tmp_path / "town.tif"), tmp_path / "maps")
     assert list((tmp_path / "maps").iterdir()) == []

@@ -7,6 +7,7 @@ of a scene appear at the end, or none does.
 import secrets
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ from gv_data.tiling import Tiling
 from gv_models.package import Package
 from gv_train.inference import Rows, Windows, ahead, probabilities
 from urbanvision.map_files import targets
-from urbanvision.preview import draw_preview
+from urbanvision.preview import Preview
 
 HEADS = ("interior", "edge")
 SCHEMA = pa.schema([("id", pa.int64()), ("confidence", pa.float64()), ("area_m2", pa.float64())])
@@ -177,18 +178,19 @@ def _map(
             device=device,
             meter=meter,
         )
-        # outlines are drawn while the network goes on
-        mapped = stack.enter_context(closing(ahead(rows, depth=6)))
+        # outlines are found and drawn while the network goes on
+        preview = stack.enter_context(ThreadPoolExecutor(1)).submit(Preview, path)
+        mapped = stack.enter_context(closing(ahead(rows, depth=3)))
         count, area = 0, 0.0
         for found in instances(_strips(mapped, cog), splitting_at(grid, package.card.threshold)):
             frame = frame_of(found, grid, first_id=count + 1)
             count, area = count + len(frame), area + float(frame["area_m2"].sum())
-            for sink in sinks:
+            for sink in (*sinks, preview.result()):
                 sink.append(frame)
     if grid.crs is None:
         area = np.nan
     ground = float(area_m2([shapely.box(*grid.bounds)], grid.crs)[0]) if grid.crs else np.nan
-    draw_preview(files["preview"], path, files["parquet"], count=count)
+    preview.result().save(files["preview"])
     return count, area, ground
 
 

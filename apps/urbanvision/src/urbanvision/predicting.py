@@ -43,6 +43,7 @@ def predict(values: argparse.Namespace, console: Console) -> int:
         f"{card.gsd_m:.3g} m, on {device.type} ({threads} threads)"
     )
     made: dict[Path, BuildingMap] = {}
+    took_s: dict[Path, float] = {}
     failed: dict[Path, str] = {}
     for path in values.scenes:
         started = time.monotonic()
@@ -64,13 +65,17 @@ def predict(values: argparse.Namespace, console: Console) -> int:
             failed[path] = str(error)
             console.say(f"{path.name} left out: {error}")
         else:
-            _tell(path, made[path], time.monotonic() - started, console)
+            took_s[path] = round(time.monotonic() - started, 2)
+            _tell(path, made[path], took_s[path], console)
     if not made:
         reasons = "\n".join(failed.values())
         raise DataError(f"none of {len(values.scenes)} scenes could be mapped\n{reasons}")
     console.answer(
         {
-            "maps": [{"scene": str(path), **asdict(found)} for path, found in made.items()],
+            "maps": [
+                {"scene": str(path), **asdict(found), "seconds": took_s[path]}
+                for path, found in made.items()
+            ],
             "failed": {str(path): reason for path, reason in failed.items()},
         },
         "\n".join(str(found.parquet) for found in made.values()),

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
-import pyarrow.parquet as pq
 import shapely
 from PIL import Image, ImageDraw
 
@@ -15,46 +15,56 @@ OUTLINE = (255, 214, 10)
 SHADOW = (20, 20, 20)
 
 
-def draw_preview(path: Path, scene_path: Path, outlines: Path, *, count: int) -> None:
-    """Draw the scene, stretched to 2-98 % of its values, with outlines.
+class Preview:
+    """The picture of a scene, on which outlines are drawn as they are found."""
 
-    Args:
-        path: PNG to write.
-        scene_path: The scene; its first three bands are shown, or its first alone.
-        outlines: GeoParquet of polygons in the scene's CRS.
-        count: Number of outlines, written into the legend.
-    """
-    with Scene(scene_path) as scene:
-        grid = scene.grid
-        scale = min(1.0, SIDE_PX / max(grid.shape_hw))
-        shape = max(1, round(grid.height_px * scale)), max(1, round(grid.width_px * scale))
-        names = scene.bands[:3] if len(scene.bands) >= 3 else scene.bands[:1]
-        values, valid = scene.read(shape_hw=shape, bands=names)
-    picture = Image.fromarray(_stretched(values, valid))
-    pen = ImageDraw.Draw(picture)
-    factor = np.array([shape[1] / grid.width_px, shape[0] / grid.height_px])
-    width = 3 if max(shape) >= 1000 else 2
-    for batch in pq.ParquetFile(outlines).iter_batches(columns=["geometry"]):
-        for polygon in shapely.from_wkb(np.asarray(batch["geometry"].to_pylist(), dtype=object)):
-            for ring in shapely.get_rings(polygon):
-                corners = grid.pixels(shapely.get_coordinates(ring))
-                line = list(map(tuple, corners * factor))
-                pen.line(line, fill=SHADOW, width=width + 2)
-                pen.line(line, fill=OUTLINE, width=width)
-    _legend(pen, shape, count, grid.pixel_m[1] / scale if grid.crs is not None else None)
-    with replacing(path) as part:
-        picture.save(part, compress_level=4)
+    def __init__(self, scene_path: Path) -> None:
+        """Read the scene, stretched to 2-98 % of its values.
+
+        Args:
+            scene_path: The scene; its first three bands are shown, or its first alone.
+        """
+        with Scene(scene_path) as scene:
+            self._grid = scene.grid
+            scale = min(1.0, SIDE_PX / max(self._grid.shape_hw))
+            height, width = (max(1, round(side * scale)) for side in self._grid.shape_hw)
+            names = scene.bands[:3] if len(scene.bands) >= 3 else scene.bands[:1]
+            values, valid = scene.read(shape_hw=(height, width), bands=names)
+        self._picture = Image.fromarray(_stretched(values, valid))
+        self._pen = ImageDraw.Draw(self._picture)
+        self._scale_xy = np.array([width / self._grid.width_px, height / self._grid.height_px])
+        self._line_px = 3 if max(height, width) >= 1000 else 2
+        self._count = 0
+
+    def append(self, outlines: gpd.GeoDataFrame) -> None:
+        """Draw polygons in the scene's CRS."""
+        self._count += len(outlines)
+        for ring in shapely.get_rings(outlines.geometry.to_numpy()):
+            corners = self._grid.pixels(shapely.get_coordinates(ring)) * self._scale_xy
+            line = list(map(tuple, corners))
+            self._pen.line(line, fill=SHADOW, width=self._line_px + 2)
+            self._pen.line(line, fill=OUTLINE, width=self._line_px)
+
+    def save(self, path: Path) -> None:
+        """Write a PNG, with the number of outlines and a scale bar."""
+        pixel_m = None if self._grid.crs is None else self._grid.pixel_m[1] / self._scale_xy[0]
+        width, height = self._picture.size
+        _legend(self._pen, (height, width), self._count, pixel_m)
+        with replacing(path) as part:
+            self._picture.save(part, compress_level=4)
 
 
 def _stretched(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """Bytes (h, w, 3); grey where there is no image."""
     shown = np.full((*valid.shape, 3), 90, np.uint8)
     if valid.any():
-        low, high = np.percentile(values[:, valid], (2, 98), axis=1)
+        some = values[:, ::4, ::4][:, valid[::4, ::4]] if valid[::4, ::4].any() else values
+        low, high = np.percentile(some.reshape(len(values), -1), (2, 98), axis=1)
         low, high = float(low.min()), float(high.max())
-        stretched = np.clip((values - low) / max(high - low, 1e-9), 0, 1) * 255
-        colours = np.broadcast_to(stretched, (3, *valid.shape)).transpose(1, 2, 0)
-        shown[valid] = colours[valid].astype(np.uint8)
+        for n in range(3):
+            band = values[min(n, len(values) - 1)]
+            stretched = np.clip((band - low) / max(high - low, 1e-9), 0, 1) * 255
+            shown[valid, n] = stretched[valid].astype(np.uint8)
     return shown
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from gv_data.command import Command
 from gv_data.console import Console
 from gv_data.options import Parser
+from gv_train.heap import keep_freed_memory
 from urbanvision import map_files
 
 
@@ -40,6 +41,7 @@ def _predict_options(parser: Parser) -> None:
 
 def _predict(values: argparse.Namespace, console: Console) -> int:
     values.scenes = map_files.wanted(values.scenes, values.out, overwrite=values.overwrite)
+    keep_freed_memory()
     from urbanvision.predicting import predict
 
     return predict(values, console)

@@ -182,6 +182,7 @@ class _Tracker:
 
         cores = len(self.sizes) - 1
         both = np.where(rest > 0, rest + cores, grown)  # outlined at once: half the time
+        both = _without_specks(both, self.splitting.min_px)
         of_cores, of_rest = _outlined(both, self.interior[near][band], self.decided).parted(cores)
         self.core_pieces = self.core_pieces.plus(of_cores)
         self.rest_pieces = self.rest_pieces.plus(of_rest)
@@ -286,6 +287,13 @@ def _grown(
     return grown[1:-1, 1:-1]
 
 
+def _without_specks(labels: Int[np.ndarray, "h w"], min_px: int) -> Int[np.ndarray, "h w"]:
+    """A band without what is too small in it and cannot go on outside: nine regions in ten."""
+    small = np.bincount(labels.ravel()) < min_px
+    small[labels[0]] = small[labels[-1]] = False
+    return np.where(small[labels], 0, labels)
+
+
 def _outlined(
     labels: Int[np.ndarray, "h w"], interior: UInt8[np.ndarray, "h w"], top: int
 ) -> _Pieces:
@@ -315,10 +323,32 @@ def _assembled(pieces: _Pieces, splitting: Splitting) -> Instances:
         polygons[i] = parts[0] if len(parts) == 1 else shapely.union_all(parts)
     polygons = _corners_only(polygons)
     if splitting.simplify_px > 0:
-        simple = shapely.simplify(polygons, splitting.simplify_px, preserve_topology=True)
-        polygons = np.where(shapely.is_valid(simple) & ~shapely.is_empty(simple), simple, polygons)
+        polygons = _simplified(polygons, splitting.simplify_px)
     confidence = sums[large] / pixels[large] / PROBABILITY_ONE
     return Instances(polygons, confidence, pixels[large])
+
+
+def _simplified(polygons: NDArray[np.object_], tolerance_px: float) -> NDArray[np.object_]:
+    """Polygons with fewer vertices, valid and with all their rings.
+
+    Plain Douglas-Peucker is ten times as fast as the one that keeps the topology, which only those
+    go through that need it.
+    """
+    simple = shapely.simplify(polygons, tolerance_px, preserve_topology=False)
+    broken = ~_alike(simple, polygons)
+    simple[broken] = shapely.simplify(polygons[broken], tolerance_px, preserve_topology=True)
+    return np.where(_alike(simple, polygons), simple, polygons)
+
+
+def _alike(polygons: NDArray[np.object_], originals: NDArray[np.object_]) -> Bool[np.ndarray, " n"]:
+    """Whether each is still one valid polygon with as many holes."""
+    holes = shapely.get_num_interior_rings
+    return (
+        shapely.is_valid(polygons)
+        & (holes(polygons) == holes(originals))
+        & (shapely.get_type_id(polygons) == shapely.GeometryType.POLYGON)
+        & ~shapely.is_empty(polygons)
+    )
 
 
 def _corners_only(polygons: NDArray[np.object_]) -> NDArray[np.object_]:

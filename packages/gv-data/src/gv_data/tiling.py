@@ -107,8 +107,9 @@ class Blend:
         for first in range(0, count, step):
             yield row + first, self._open[:, first : min(first + step, count)]
         kept = self._tiling.window_px - count
-        self._open[:, :kept] = self._open[:, count:].copy()
-        self._open[:, kept:] = 0
+        for layer in self._open:  # one by one: the copy of one is small
+            layer[:kept] = layer[count:].copy()
+            layer[kept:] = 0
 
 
 def _starts(size: int, window: int, overlap: int) -> tuple[int, ...]:

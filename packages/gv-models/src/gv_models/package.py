@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from gv_models.card import Band, Card
 from gv_models.documents import readme, stac_item
 from gv_models.errors import PackageError
+from gv_models.folding import folded
 from gv_models.networks import Segmenter, unet
 
 __all__ = ["SCHEMA", "Band", "Card", "Package", "Probabilities", "load", "save"]
@@ -95,8 +96,9 @@ class Package:
 
     @cached_property
     def _whole(self) -> Probabilities:
-        device = next(self.network.parameters()).device
-        return Probabilities(self.network, self.card).to(device)
+        weight = next(self.network.parameters())
+        example = torch.zeros(1, len(self.card.bands), 64, 64).to(weight)
+        return Probabilities(folded(self.network, example), self.card).to(weight.device)
 
 
 def save(folder: str | Path, network: Segmenter, card: Card, *, overwrite: bool = False) -> Path:

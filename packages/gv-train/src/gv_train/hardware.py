@@ -1,24 +1,17 @@
-"""What a network computes on: CPU threads and their memory, devices, precision."""
+"""What a network computes on: CPU threads, devices, precision."""
 
-import ctypes
 import os
-import sys
 from typing import Literal
 
 import torch
 
 from gv_train.errors import TrainError
+from gv_train.heap import keep_freed_memory
 from gv_train.settings import Trainer as Settings
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-_KEEP_BYTES = 2**31 - 1
 
 
 def use_cpu(threads: int | None) -> int:
     """Bound the CPU threads of the network, and keep the memory they work in.
-
-    glibc returns freed blocks above 32 MB to the system; a training step then spends a fifth of
-    its time, and a forward pass a third, on page faults (benchmarks/cpu_memory.py).
 
     Args:
         threads: Wanted number; None: ``OMP_NUM_THREADS`` if set, else all cores.
@@ -29,10 +22,7 @@ def use_cpu(threads: int | None) -> int:
     named = os.environ.get("OMP_NUM_THREADS", "")
     count = threads or (int(named) if named.isdigit() else len(os.sched_getaffinity(0)))
     torch.set_num_threads(max(1, count))
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        # where the first is refused, the second would only end glibc's own adaption
-        _ = mallopt(_M_MMAP_THRESHOLD, _KEEP_BYTES) and mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
+    keep_freed_memory()
     return torch.get_num_threads()
 
 

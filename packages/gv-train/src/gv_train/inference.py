@@ -5,7 +5,7 @@ window changes them: neither the scene nor its map is ever held whole.
 """
 
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import batched
@@ -51,7 +51,8 @@ class Windows:
     Attributes:
         window_px: Side of a window.
         overlap_px: Pixels that neighbours share.
-        batch: Windows the network sees at once.
+        batch: Windows the network works on at once: as one batch on a GPU; on a CPU side by side,
+            each on its share of the threads, which then need not wait for one another.
     """
 
     window_px: int = 512
@@ -109,12 +110,59 @@ def probabilities(
     tiling = Tiling(grid.shape_hw, windows.window_px, windows.overlap_px)
     blend = Blend(tiling, len(heads) + 1)  # the last layer says where there is an image
     reader = _Reader(scene, grid, windows.window_px, bands)
-    for batch, images, known in ahead(reader.batches(tiling, windows.batch), depth=2):
-        maps = _infer(model, images, known, heads, device)
-        for window, values in zip(batch, maps, strict=True):
-            for first, rows in blend.add(window, values):
-                yield Rows(first, _stored(rows, heads))
-        meter.advance(len(batch))
+    threads = torch.get_num_threads()
+    lanes = min(windows.batch, threads) if device.type == "cpu" else 1
+    read = ahead(reader.batches(tiling, windows.batch // lanes), depth=2)
+
+    def infer(group: _Group) -> tuple[_Places, Float[np.ndarray, "b k h w"]]:
+        return group.places, _infer(model, group, heads, device)
+
+    try:
+        for places, maps in side_by_side(
+            infer, read, lanes, prepare=lambda: torch.set_num_threads(threads // lanes)
+        ):
+            for place, values in zip(places, maps, strict=True):
+                for first, rows in blend.add(place, values):
+                    yield Rows(first, _stored(rows, heads))
+            meter.advance(len(places))
+    finally:
+        read.close()
+        torch.set_num_threads(threads)  # what a thread sets is the default of later ones
+
+
+def side_by_side[T, R](
+    work: Callable[[T], R],
+    items: Iterable[T],
+    lanes: int,
+    *,
+    prepare: Callable[[], object] | None = None,
+) -> Generator[R]:
+    """Work on several items at once, each in a thread of its own.
+
+    Args:
+        work: What to do with an item; must be safe in several threads.
+        items: Taken one by one by the thread that asks for results.
+        lanes: How many are worked on at once; one more waits.
+        prepare: Called first in each thread.
+
+    Yields:
+        The results in the order of the items; what fails is raised here.
+
+    Examples:
+        >>> list(side_by_side(abs, [-1, 2, -3], lanes=2))
+        [1, 2, 3]
+    """
+    pool = ThreadPoolExecutor(lanes, initializer=prepare)
+    waiting = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > lanes:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def ahead[T](items: Generator[T], depth: int) -> Generator[T]:
@@ -145,6 +193,20 @@ def ahead[T](items: Generator[T], depth: int) -> Generator[T]:
 _END: Any = object()
 
 
+type _Places = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Windows that the network sees as one batch."""
+
+    places: _Places
+    """First row and column of each."""
+    images: Float[np.ndarray, "b c h w"]
+    known: Bool[np.ndarray, "b h w"]
+    """Where there is an image."""
+
+
 class _Reader:
     """Reads windows for the network."""
 
@@ -153,15 +215,11 @@ class _Reader:
     ) -> None:
         self._scene, self._grid, self._window_px, self._bands = scene, grid, window_px, bands
 
-    def batches(
-        self, tiling: Tiling, batch: int
-    ) -> Generator[tuple[tuple[tuple[int, int], ...], np.ndarray, np.ndarray]]:
-        for group in batched(tiling, batch):
-            yield group, *self._read(group)
-
-    def _read(self, group: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
-        read = [self._window(row, column) for row, column in group]
-        return np.stack([image for image, _ in read]), np.stack([known for _, known in read])
+    def batches(self, tiling: Tiling, size: int) -> Generator[_Group]:
+        for places in batched(tiling, size):
+            read = [self._window(row, column) for row, column in places]
+            images, known = zip(*read, strict=True)
+            yield _Group(places, np.stack(images), np.stack(known))
 
     def _window(
         self, row: int, column: int
@@ -174,13 +232,10 @@ class _Reader:
 
 
 def _infer(
-    model: Model,
-    images: Float[np.ndarray, "b c h w"],
-    known: Bool[np.ndarray, "b h w"],
-    heads: Sequence[str],
-    device: torch.device,
+    model: Model, group: _Group, heads: Sequence[str], device: torch.device
 ) -> Float[np.ndarray, "b k h w"]:
     """Probabilities and a layer of ones where there is an image; empty windows cost nothing."""
+    images, known = group.images, group.known
     maps = np.zeros((len(images), len(heads) + 1, *images.shape[-2:]), np.float32)
     maps[:, -1] = known
     filled = np.flatnonzero(known.any(axis=(1, 2)))

@@ -19,6 +19,7 @@ from gv_data.command import Command, Family, Verb, run
 from gv_data.console import Console
 from gv_data.options import Parser
 from gv_train.errors import LaunchError
+from gv_train.heap import keep_freed_memory
 from gv_train.options import add_flags, configure
 
 EXAMPLES = (
@@ -169,6 +170,7 @@ def _command(prog: str, point: EntryPoint) -> Command:
             return 0
         words = (*prog.split(), experiment.name)
         launch = Launch(console, configured.plain, configured.sources, words)
+        keep_freed_memory()
         return experiment.train(configured.value, launch)
 
     return Command(

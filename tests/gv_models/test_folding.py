@@ -1,0 +1,51 @@
+"""Batch norms folded into convolutions: the same function, fewer steps."""
+
+import pytest
+import torch
+from torch import nn
+
+from gv_models import unet
+from gv_models.folding import folded
+
+
+def norms(network: nn.Module) -> int:
+    return sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+
+
+def lived(network: nn.Module) -> nn.Module:
+    """With norms that do something, as after training."""
+    generator = torch.Generator().manual_seed(3)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for values, low in ((module.running_mean, -0.2), (module.running_var, 0.5)):
+                values.copy_(low + torch.rand(values.shape, generator=generator))
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.5, 0.5)
+    return network.eval()
+
+
+@pytest.mark.parametrize("encoder", ["tu-tf_efficientnet_lite0", "mobilenet_v2", "resnet18"])
+def test_a_folded_network_gives_the_same_without_any_norm(encoder) -> None:
+    torch.manual_seed(0)
+    network = lived(unet(encoder, bands=4, heads={"interior": 1, "edge": 1}))
+    before = {name: values.clone() for name, values in network.state_dict().items()}
+    image = torch.rand(2, 4, 96, 64)
+    quick = folded(network, torch.zeros(1, 4, 64, 64))
+    with torch.inference_mode():
+        expected, got = network(image), quick(image)
+    for head in expected:
+        spread = float(expected[head].abs().max())
+        assert torch.allclose(expected[head], got[head], atol=1e-4 * spread)
+    assert norms(network) > 40 or encoder == "resnet18"
+    assert norms(quick) == 0
+    after = network.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_norm_without_a_convolution_before_it_stays() -> None:
+    network = lived(nn.Sequential(nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 5, 3), nn.ReLU()))
+    quick = folded(network, torch.zeros(1, 3, 8, 8))
+    image = torch.rand(2, 3, 16, 16)
+    with torch.inference_mode():
+        assert torch.equal(network(image), quick(image))
+    assert norms(quick) == 1
