@@ -49,6 +49,13 @@ def test_conditions_narrow_views_and_leave_the_first_alone(catalog):
         catalog.conditions = ()
 
 
+def test_bounds_are_those_of_the_images_of_the_view(catalog):
+    every = gpd.read_parquet(catalog.path / "images.parquet").set_index("id").geometry
+    assert np.allclose(catalog.bounds, every.total_bounds, atol=1e-6)
+    assert np.allclose(catalog.where("id = 'north/t1'").bounds, every["north/t1"].bounds, atol=1e-6)
+    assert catalog.where("place = 'nowhere'").bounds is None
+
+
 def test_a_view_reads_no_file_before_it_is_asked(catalog, tmp_path):
     shutil.rmtree(tmp_path / "catalog")
     view = catalog.where("place = 'north'")

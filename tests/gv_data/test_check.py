@@ -28,6 +28,7 @@ RULES = {
     "training-labels",
     "validation-labels",
     "unlabelled-images",
+    "changed-images",
     "bands",
     "values",
     "gsd",
@@ -348,9 +349,10 @@ def test_an_image_that_cannot_be_read_is_a_finding(views, towns, tmp_path):
     image = rewrite(towns["b"].image, tmp_path / "b.tif")
     train, val = views(val=[(image, towns["b"].buildings)])
     image.write_bytes(image.read_bytes()[:40_000])
-    finding = only(check_views(train, val), "readable")
-    assert finding.level == "failure"
-    assert "b.tif" in finding.text
+    findings = {finding.rule: finding for finding in check_views(train, val).findings}
+    assert set(findings) == {"readable", "changed-images"}
+    assert findings["readable"].level == "failure"
+    assert "b.tif" in findings["readable"].text
     image.unlink()
     assert "is not there" in only(check_views(train, val), "readable").text
 
@@ -624,3 +626,18 @@ def test_real_scenes_of_other_places_look_ordinary():
         for path in [*scenes, *tiles[::6]]:
             rules = {finding.rule for finding in check(path, package).findings}
             assert rules <= {"gsd", "nodata"}
+
+
+def test_an_image_written_anew_after_indexing_is_told(views, towns, tmp_path):
+    copy = save(town(3, size_px=256), tmp_path / "own", nir=False, stem="copy")
+    train, val = views(train=[copy])
+    assert "changed-images" in check_training(train, val, gsd_m=0.3).passed
+    save(town(3, size_px=320), tmp_path / "own", nir=False, stem="copy")
+    (finding,) = (
+        finding
+        for finding in check_training(train, val, gsd_m=0.3).findings
+        if finding.rule == "changed-images"
+    )
+    assert finding.level == "warning"
+    assert "1 of 2 images" in finding.text
+    assert "copy.tif" in finding.text

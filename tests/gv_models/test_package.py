@@ -296,37 +296,6 @@ def test_any_json_value_in_any_field_is_read_or_refused(card, json_value):
             Card.from_json(data)
 
 
-@pytest.mark.parametrize(
-    ("bands", "message"),
-    [
-        (4, "the image has 4 bands; the package wants 3 bands in this order"),
-        (["green", "red", "height"], r"has green, red, height; .* red, green, height"),
-        (["red", "green"], "has red, green;"),
-    ],
-)
-def test_an_image_with_other_bands_is_refused(card, bands, message):
-    with pytest.raises(PackageError, match=message):
-        card.check_image(bands=bands, gsd_m=0.15)
-
-
-def test_an_image_that_fits_passes_without_a_word(card):
-    assert card.check_image(bands=["Red", "green", "height"], gsd_m=0.16) == []
-    assert card.check_image(bands=3, gsd_m=0.3) == []
-
-
-@pytest.mark.parametrize("gsd_m", [0.31, 0.6, 0.0749, 0.0375])
-def test_a_gsd_beyond_twice_warns(card, gsd_m):
-    (warning,) = card.check_image(bands=3, gsd_m=gsd_m)
-    assert f"{gsd_m:.3g} m" in warning
-    assert "0.15 m" in warning
-
-
-@pytest.mark.parametrize("gsd_m", [0.61, 10, 0.037])
-def test_a_gsd_beyond_four_times_is_refused(card, gsd_m):
-    with pytest.raises(PackageError, match=r"use imagery of 0\.0375 to 0\.6 m"):
-        card.check_image(bands=3, gsd_m=gsd_m)
-
-
 def test_predict_refuses_other_band_counts(folder):
     with pytest.raises(PackageError, match=r"wants \(b, 3, h, w\), got \(1, 4, 8, 8\)"):
         load(folder).predict(torch.zeros(1, 4, 8, 8))

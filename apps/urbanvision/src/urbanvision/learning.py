@@ -300,6 +300,7 @@ def _card(
         threshold=round(fitted.metrics["val_threshold"], 3),
         licence="MIT",
         pretrained=_weights_note(config) if config.weights == "imagenet" else None,
+        bbox=data.train.bounds,
         run=f"buildings/{run.name}",
         metrics={name: value for name, value in fitted.metrics.items() if value is not None},
     )

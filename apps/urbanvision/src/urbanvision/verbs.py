@@ -96,6 +96,9 @@ EVALUATE = Command(
 def _export_options(parser: Parser) -> None:
     parser.add_argument("package", type=Path, help="folder of the model package")
     parser.add_argument("--out", type=Path, help="ONNX file (default: model.onnx in the package)")
+    parser.add_argument(
+        "--head", help="one head alone, such as interior: Deepness in QGIS wants one output"
+    )
 
 
 def _export(values: argparse.Namespace, console: Console) -> int:
@@ -103,7 +106,7 @@ def _export(values: argparse.Namespace, console: Console) -> int:
     from gv_models.export import to_onnx
 
     out = values.out or values.package / "model.onnx"
-    difference = to_onnx(package.load(values.package), out)
+    difference = to_onnx(package.load(values.package), out, head=values.head)
     size = out.stat().st_size / 1e6
     console.answer(
         {"onnx": str(out), "max_difference": difference},
@@ -114,7 +117,10 @@ def _export(values: argparse.Namespace, console: Console) -> int:
 
 EXPORT = Command(
     "Write a package as ONNX and check that it gives the same probabilities.",
-    ("urbanvision export runs/buildings/latest/package",),
+    (
+        "urbanvision export runs/buildings/latest/package",
+        "urbanvision export runs/buildings/latest/package --head interior --out roofs.onnx",
+    ),
     _export_options,
     _export,
 )

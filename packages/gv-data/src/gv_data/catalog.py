@@ -313,6 +313,17 @@ class Catalog:
             )
         return kinds[0]
 
+    @property
+    def bounds(self) -> tuple[float, float, float, float] | None:
+        """West, south, east and north of the images in degrees; None if no image lies anywhere."""
+        (row,) = self.sql(
+            "SELECT min(bbox.xmin) AS west, min(bbox.ymin) AS south, max(bbox.xmax) AS east, "
+            "max(bbox.ymax) AS north FROM images WHERE gsd_m > 0"
+        ).to_pylist()
+        return (
+            None if row["west"] is None else (row["west"], row["south"], row["east"], row["north"])
+        )
+
     def dataset(
         self,
         *,

@@ -33,12 +33,14 @@ def check_training(
 
     Returns:
         Findings, failures first. Rules: ``training-labels``, ``validation-labels``,
-        ``unlabelled-images``, ``bands``, ``values``, ``gsd``, ``shared-ground``; and of the images
-        looked at ``readable``, ``nodata``, ``one-sided-labels``, ``shifted-labels``.
+        ``unlabelled-images``, ``changed-images``, ``bands``, ``values``, ``gsd``,
+        ``shared-ground``; and of the images looked at ``readable``,
+        ``nodata``, ``one-sided-labels``, ``shifted-labels``.
     """
     findings = Findings(seconds)
     images = [*train.images, *val.images]
     table_rules.look_for_labels(findings, train, val)
+    table_rules.look_for_changes(findings, train, val)
     if len(train) and len(val):
         table_rules.compare_values(findings, train, val)
         table_rules.measure_shared_ground(findings, train, val)

@@ -63,11 +63,6 @@ class Console:
         if not self.quiet:
             write(sys.stderr, f"{text}\n")
 
-    def detail(self, text: str) -> None:
-        """Narrate what only ``--verbose`` shows."""
-        if self.verbose or self.debug:
-            self.say(text)
-
     def warn(self, kind: str, text: str) -> None:
         """Warn in plain words; the first of a kind are printed, all are counted.
 

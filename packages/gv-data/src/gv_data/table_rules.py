@@ -53,6 +53,34 @@ def look_for_labels(findings: Findings, train: Catalog, val: Catalog) -> None:
         )
 
 
+def look_for_changes(findings: Findings, *views: Catalog) -> None:
+    """Files should be those that were indexed: their grid and statistics are in the catalog."""
+    findings.apply("changed-images")
+    sizes = {
+        image.path: row["bytes"]
+        for view in views
+        for image, row in zip(
+            view.images, view.sql("SELECT bytes FROM images ORDER BY id").to_pylist(), strict=True
+        )
+    }
+    changed = [path for path, size in sizes.items() if _bytes(path) not in (size, None)]
+    if changed:
+        count = f"{len(changed):,} of {len(sizes):,} images"
+        findings.warn(
+            "changed-images",
+            f"{count} have another size than when they were indexed "
+            f"({_some([path.name for path in changed])})",
+            "gv-data index again: footprints, statistics and labels were taken from the old files",
+        )
+
+
+def _bytes(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:  # told where images are opened
+        return None
+
+
 def compare_values(findings: Findings, train: Catalog, val: Catalog) -> None:
     """Values of both parts must have one scale, and their bands one meaning."""
     findings.apply("bands")

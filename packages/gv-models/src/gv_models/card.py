@@ -6,7 +6,7 @@ types, values out of range and constructors that are not in the table are refuse
 
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,7 +18,7 @@ from gv_models.networks import Encoder, UnetArguments
 Constructor = Literal["unet"]
 """Functions of gv_models that a card may name."""
 
-WARN_RATIO, REFUSE_RATIO = 2.0, 4.0
+REFUSE_RATIO = 4.0
 """How far an image's GSD may lie from the card's, either way."""
 
 
@@ -81,8 +81,6 @@ class Card:
     """West, south, east, north of the training data in degrees."""
     run: str = ""
     """Name of the training run."""
-    commit: str = ""
-    """Of the code that trained it."""
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     """On validation data; None where undefined, as NaN becomes."""
     versions: Mapping[str, str] = field(default_factory=lambda: installed_versions())
@@ -113,7 +111,7 @@ class Card:
         _whole(self.overlap_px, "overlap_px", 0, self.window_px - 1)
         for what in ("licence", "created"):
             _text(getattr(self, what), what)
-        for what, absent in (("run", ""), ("commit", ""), ("pretrained", None)):
+        for what, absent in (("run", ""), ("pretrained", None)):
             if getattr(self, what) != absent:
                 _text(getattr(self, what), what)
         if self.bbox is not None:
@@ -129,42 +127,6 @@ class Card:
                 _number(value, f"metric {name}")
         for name, text in self.versions.items():
             _text(text, f"version of {name}")
-
-    def check_image(self, *, bands: int | Sequence[str], gsd_m: float) -> list[str]:
-        """Whether an image fits.
-
-        Args:
-            bands: Names of the image's bands in order, or their number where they have no names.
-            gsd_m: Metres on the ground a pixel.
-
-        Returns:
-            Warnings, each a sentence.
-
-        Raises:
-            PackageError: If the bands differ, or the GSD differs by more than a factor of 4.
-        """
-        wanted = [band.name for band in self.bands]
-        if isinstance(bands, int):
-            fits, given = bands == len(wanted), f"{bands} bands"
-        else:
-            fits = [name.lower() for name in bands] == [name.lower() for name in wanted]
-            given = ", ".join(bands)
-        if not fits:
-            raise PackageError(
-                f"the image has {given}; the package wants {len(wanted)} bands in this order: "
-                f"{', '.join(wanted)}"
-            )
-        ratio = max(gsd_m / self.gsd_m, self.gsd_m / gsd_m)
-        facts = (
-            f"the image has a GSD of {gsd_m:.3g} m, the package was trained at "
-            f"{self.gsd_m:.3g} m ({ratio:.1f} x)"
-        )
-        if ratio > REFUSE_RATIO:
-            low, high = self.gsd_m / REFUSE_RATIO, self.gsd_m * REFUSE_RATIO
-            raise PackageError(
-                f"{facts}: use imagery of {low:.3g} to {high:.3g} m, or a package trained nearer"
-            )
-        return [f"{facts}: expect poorer maps"] if ratio > WARN_RATIO else []
 
     def to_json(self) -> dict[str, object]:
         """As JSON values."""
