@@ -38,7 +38,7 @@ class Buildings:
     """Images without a single label: left out, or learnt from as ground without buildings."""
     gsd_m: float | None = None
     """Ground sampling distance to work at, in metres; none: that of the finest training images."""
-    window_px: int = 256
+    window_px: int = 384
     """Side of a training window in pixels."""
     weights: Literal["imagenet", "none"] = "imagenet"
     """What the encoder starts from."""

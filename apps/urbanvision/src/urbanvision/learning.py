@@ -113,6 +113,7 @@ def learn(config: Buildings, launch: Launch) -> int:
             lr=config.trainer.lr,
             encoder_lr=config.trainer.encoder_lr,
             weight_decay=config.trainer.weight_decay,
+            overlooked=config.trainer.overlooked,
         )
         try:
             fitted = fit(

@@ -40,6 +40,7 @@ class Segmentation(LightningModule):
         lr: float = 2e-3,
         encoder_lr: float = 1.0,
         weight_decay: float = 0.01,
+        overlooked: float = 1.0,
     ) -> None:
         """Set up a task.
 
@@ -52,11 +53,16 @@ class Segmentation(LightningModule):
             lr: Peak learning rate.
             encoder_lr: Learning rate of the encoder as a share of ``lr``.
             weight_decay: Weight decay of AdamW; norms and biases have none.
+            overlooked: Probability of the first head from which ground without a label is not
+                learnt from: the network is sure that people overlooked an object there (hard
+                bootstrapping, Reed et al. 2015, arXiv:1412.6596, that ignores instead of
+                relabelling). 1 believes all labels. Validation always does.
         """
         super().__init__()
         self.network = network
         self.weights = dict(weights)
         self._lr, self._encoder_lr, self._weight_decay = lr, encoder_lr, weight_decay
+        self._overlooked = overlooked
         self.register_buffer("mean", torch.tensor(list(mean), dtype=torch.float32)[:, None, None])
         self.register_buffer("std", torch.tensor(list(std), dtype=torch.float32)[:, None, None])
         self.counts = PixelCounts(IGNORE)
@@ -78,11 +84,24 @@ class Segmentation(LightningModule):
 
     @override
     def training_step(self, batch: dict[str, Any], index: int) -> Float[Tensor, ""]:
-        loss = self.loss(self(batch["image"]), batch)
+        logits = self(batch["image"])
+        loss = self.loss(logits, self._without_overlooked(logits, batch))
         # the loss of each step is logged by gv_train.training, before checkpoints are saved
         windows = len(batch["image"])
         self.log("train_loss_epoch", loss, on_step=False, on_epoch=True, batch_size=windows)
         return loss
+
+    def _without_overlooked(
+        self, logits: Mapping[str, Tensor], batch: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """The batch with the ground ignored where the network is sure of an unlabelled object."""
+        if self._overlooked >= 1:
+            return batch
+        first = next(iter(self.weights))
+        sure = logits[first][:, 0].detach().float().sigmoid() > self._overlooked
+        sure &= batch[TARGETS[first]] == 0
+        layers = {TARGETS[head] for head in self.weights}
+        return {**batch, **{name: batch[name].masked_fill(sure, IGNORE) for name in layers}}
 
     @override
     def validation_step(self, batch: dict[str, Any], index: int) -> Float[Tensor, "b h w"]:

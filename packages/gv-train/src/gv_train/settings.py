@@ -12,12 +12,15 @@ class Trainer:
     """Stop after so many epochs."""
     max_steps: int | None = None
     """Stop after so many optimizer steps."""
-    epoch_windows: int = 320
+    epoch_windows: int = 160
     """Windows an epoch; validation comes after each epoch."""
     object_share: float = 0.5
     """Share of the windows that are drawn around a label; the others lie anywhere."""
-    batch_size: int = 4
+    batch_size: int = 2
     """Windows a step."""
+    overlooked: float = 0.9
+    """Probability from which ground without a label is not learnt from: people overlook objects.
+    1 believes all labels."""
     lr: float = 1.5e-3
     """Peak learning rate of the decoder and the heads."""
     encoder_lr: float = 1.0
@@ -52,7 +55,7 @@ class Trainer:
                 f"batch-size {self.batch_size}: must lie between 1 and the {self.epoch_windows} "
                 "epoch-windows"
             )
-        for name in ("object_share", "warmup"):
+        for name in ("object_share", "overlooked", "warmup"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name.replace('_', '-')} {getattr(self, name):g}: 0 to 1")
         if not 0 < self.lr < 1:
