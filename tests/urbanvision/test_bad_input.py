@@ -14,7 +14,7 @@ from affine import Affine
 from gv_data.catalog import Catalog
 from gv_data.indexing import index
 
-STEPS = ("--trainer.max-steps", "1", "--trainer.epoch-windows", "4", "--trainer.workers", "0")
+STEPS = ("--trainer.max-steps", "1", "--trainer.epoch-windows", "2", "--trainer.workers", "0")
 
 
 def left_behind(folder: Path) -> list[Path]:

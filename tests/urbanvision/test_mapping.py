@@ -9,16 +9,21 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
+import shapely.affinity
 from affine import Affine
 from PIL import Image
+from pyproj import CRS
 from rio_cogeo import cog_validate
+from scipy import ndimage
 from torch import Tensor
 
 from gv_data.errors import DataError
+from gv_data.grid import Grid
+from gv_data.instances import Splitting, instances
 from gv_models.card import Band, Card
 from gv_train.inference import Windows
 from urbanvision import mapping
-from urbanvision.mapping import map_scene
+from urbanvision.mapping import frame_of, map_scene
 
 BAND = Band("gray", None, mean=0.0, std=1.0, p01=0.0, p99=200.0)
 
@@ -186,3 +191,25 @@ def test_a_name_that_cannot_be_had_leaves_no_new_map(model, tmp_path, monkeypatc
         map_scene(model, write_scene(tmp_path / "town.tif"), tmp_path / "maps")
     assert len(moved) == 3
     assert list((tmp_path / "maps").iterdir()) == []
+
+
+def test_outlines_stay_valid_in_the_crs_of_the_scene() -> None:
+    """Holes that touch their shell in whole pixels would cross it once rounded."""
+    transform = Affine(0.3, 0, 652_000.1, 0, -0.3, 9_699_996.7)
+    grid = Grid(CRS.from_epsg(32737), transform, 400, 400)
+    broken = 0
+    splitting = Splitting(simplify_px=1, min_px=10)
+    for seed in range(4):
+        noise = np.random.default_rng(seed).random(grid.shape_hw)
+        interior = np.where(ndimage.gaussian_filter(noise, 0.7) > 0.55, 180, 0)
+        edge = np.zeros(grid.shape_hw, np.uint8)
+        for found in instances([(interior.astype(np.uint8), edge)], splitting):
+            moved = shapely.affinity.affine_transform
+            coefficients = [transform.a, 0, 0, transform.e, transform.c, transform.f]
+            broken += sum(not moved(polygon, coefficients).is_valid for polygon in found.polygons)
+            frame = frame_of(found, grid, first_id=1)
+            assert frame.geometry.is_valid.all()
+            assert (frame.geom_type == "Polygon").all()
+            pixels = shapely.area(found.polygons)
+            assert np.allclose(frame.geometry.area / 0.09, pixels, rtol=0.01)
+    assert broken > 0  # else this shows nothing

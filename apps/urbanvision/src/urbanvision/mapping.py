@@ -218,12 +218,20 @@ def splitting_at(grid: Grid, threshold: float) -> Splitting:
     return Splitting(threshold=threshold, simplify_px=SIMPLIFY_PX, min_px=smallest)
 
 
+def _largest(polygon: shapely.Polygon) -> shapely.Polygon:
+    """The largest valid part."""
+    parts = shapely.get_parts(shapely.make_valid(polygon, method="structure"))
+    return parts[shapely.area(parts).argmax()]
+
+
 def frame_of(found: Instances, grid: Grid, *, first_id: int) -> gpd.GeoDataFrame:
     """Outlines in the scene's CRS with their attributes."""
     t = grid.transform
     polygons = shapely.transform(
         found.polygons, lambda xy: np.column_stack([t.a * xy[:, 0] + t.c, t.e * xy[:, 1] + t.f])
     )
+    touching = ~shapely.is_valid(polygons)  # rounded, a corner on a side may lie beyond it
+    polygons[touching] = [_largest(polygon) for polygon in polygons[touching]]
     areas = np.full(len(found), np.nan) if grid.crs is None else area_m2(polygons, grid.crs)
     return gpd.GeoDataFrame(
         {

@@ -28,17 +28,28 @@ class Pictures(Callback):
         """Draw into the run's ``figures``; ``gsd_m`` gives the scale bars."""
         self._run, self._data, self._gsd_m = run, data, gsd_m
         self._windows: list[dict[str, Any]] = []
+        self._batch_drawn = False
         self._seen: list[dict[str, Any]] = []
 
     @override
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if len(self._windows) * len(batch["id"]) >= _BATCH_WINDOWS:
+        if self._batch_drawn:
             return
         self._windows.append({key: _plain(value) for key, value in batch.items()})
         if len(self._windows) * len(batch["id"]) >= _BATCH_WINDOWS:
+            self._draw_batch_once()
+
+    @override
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._draw_batch_once()  # a short run may not have seen as many windows
+
+    def _draw_batch_once(self) -> None:
+        if self._windows and not self._batch_drawn:
+            self._batch_drawn = True
             _harmless(self._draw_batch)
+            self._windows = []
 
     @override
     def on_validation_batch_end(
