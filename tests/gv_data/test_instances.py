@@ -189,3 +189,23 @@ def test_memory_does_not_grow_with_the_raster():
     (few, small), (many, large) = run(1024), run(6144)
     assert many > 5 * few
     assert large < 1.1 * small
+
+
+def test_simplified_outlines_keep_within_the_tolerance() -> None:
+    count = 0
+    for seed in range(3):
+        noise = np.random.default_rng(seed).random((300, 300))
+        interior = np.where(ndimage.gaussian_filter(noise, 0.8) > 0.54, 180, 0).astype(np.uint8)
+        raster = [(interior, np.zeros_like(interior))]
+        exact, simple = (
+            np.concatenate([found.polygons for found in instances(raster, splitting)])
+            for splitting in (Splitting(min_px=12), Splitting(min_px=12, simplify_px=1.0))
+        )
+        away = shapely.hausdorff_distance(shapely.boundary(exact), shapely.boundary(simple))
+        assert (away <= 1 + 1e-9).mean() > 0.99
+        assert away.max() < 1.5  # where the topology is kept with care, GEOS moves ends a little
+        assert shapely.is_valid(simple).all()
+        corners = [shapely.get_num_coordinates(outlines).sum() for outlines in (exact, simple)]
+        assert corners[1] < 0.7 * corners[0]
+        count += len(exact)
+    assert count > 500

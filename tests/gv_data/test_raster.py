@@ -270,9 +270,12 @@ def test_complex_numbers_are_refused(tif):
         Scene(tif("a.tif", np.ones((1, 4, 4), np.complex64)))
 
 
-def test_reading_leaves_the_cache_of_the_process_alone_and_keeps_its_own_small(tif, monkeypatch):
+@pytest.mark.parametrize(
+    ("layout", "mib"), [({}, 128), ({"tiled": True, "blockxsize": 16, "blockysize": 16}, 32)]
+)
+def test_reading_keeps_a_small_cache_of_its_own_larger_for_strips(tif, monkeypatch, layout, mib):
     seen = []
-    path = tif("a.tif", NOISE)
+    path = tif("a.tif", np.tile(NOISE, (1, 4, 4)), **layout)
     with Scene(path) as scene:
         decode = scene._decode
 
@@ -282,7 +285,7 @@ def test_reading_leaves_the_cache_of_the_process_alone_and_keeps_its_own_small(t
 
         monkeypatch.setattr(scene, "_decode", watched)
         scene.read()
-    assert seen == [32 * 2**20]
+    assert seen == [mib * 2**20]
 
 
 def cog(path: Path, values: np.ndarray, heights: list[int] | None = None, **settings) -> None:

@@ -38,5 +38,6 @@ def card(network):
         pretrained="ImageNet-1k",
         bbox=(39.1, -6.3, 39.4, -6.0),
         run="buildings/first",
+        commit="0123abc",
         metrics={"iou": 0.71, "iou_of_absent_class": float("nan")},
     )

@@ -48,3 +48,46 @@ def test_a_norm_without_a_convolution_before_it_stays() -> None:
     with torch.inference_mode():
         assert torch.equal(network(image), quick(image))
     assert norms(quick) == 1
+
+
+class Twice(nn.Module):
+    """A convolution and a norm that look at two halves of the bands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(2, 2, 3), nn.BatchNorm2d(2)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        first, second = image.split(2, dim=1)
+        return self.norm(self.convolution(first)) + self.norm(self.convolution(second) * 3)
+
+
+class Forked(nn.Module):
+    """Two norms behind one convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(4, 4, 3)
+        self.one, self.other = nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        seen = self.convolution(image)
+        return self.one(seen) - self.other(seen)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        Twice(),
+        Forked(),
+        nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU(inplace=True), nn.BatchNorm2d(4)),
+    ],
+    ids=["used twice", "two norms", "changed in place"],
+)
+def test_what_cannot_be_folded_stays(network) -> None:
+    network = lived(network)
+    quick = folded(network, torch.zeros(1, 4, 8, 8))
+    image = torch.rand(2, 4, 16, 16)
+    with torch.inference_mode():
+        assert torch.equal(network(image), quick(image))
+    assert norms(quick) == norms(network)

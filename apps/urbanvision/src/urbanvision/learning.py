@@ -22,6 +22,7 @@ from gv_models.networks import Segmenter
 from gv_models.package import Band, Card
 from gv_train import runs
 from gv_train.hardware import device_of, precision, use_cpu
+from gv_train.hparams import commit_of
 from gv_train.launch import Launch
 from gv_train.pictures import Pictures
 from gv_train.runs import Run
@@ -113,7 +114,7 @@ def learn(config: Buildings, launch: Launch) -> int:
             lr=config.trainer.lr,
             encoder_lr=config.trainer.encoder_lr,
             weight_decay=config.trainer.weight_decay,
-            overlooked=config.trainer.overlooked,
+            overlooked=_overlooked(config),
         )
         try:
             fitted = fit(
@@ -259,6 +260,15 @@ def _amount(view: Catalog) -> str:
     return f"{len(view)} images, {_ground_m2(view) / 1e6:.3g} km2, {objects:,} buildings"
 
 
+def _overlooked(config: Buildings) -> float:
+    """Labels that are exact, or said to be complete, are believed; others miss buildings."""
+    if config.trainer.overlooked is not None:
+        return config.trainer.overlooked
+    synthetic = not config.data and not config.image
+    complete = synthetic or config.labelled_area or config.empty_images == "learn"
+    return 1.0 if complete else 0.9
+
+
 def _workers(config: Buildings) -> int:
     """One process reads ahead on a CPU that trains; on a GPU there is work for several."""
     if config.trainer.workers is not None:
@@ -301,7 +311,8 @@ def _card(
         threshold=round(fitted.metrics["val_threshold"], 3),
         licence="MIT",
         pretrained=_weights_note(config) if config.weights == "imagenet" else None,
-        bbox=data.train.bounds,
+        bbox=data.train.bounds if config.data or config.image else None,
+        commit=commit_of(Path.cwd()) or "",
         run=f"buildings/{run.name}",
         metrics={name: value for name, value in fitted.metrics.items() if value is not None},
     )

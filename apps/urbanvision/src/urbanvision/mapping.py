@@ -220,8 +220,8 @@ def splitting_at(grid: Grid, threshold: float) -> Splitting:
 
 def _largest(polygon: shapely.Polygon) -> shapely.Polygon:
     """The largest valid part."""
-    parts = shapely.get_parts(shapely.make_valid(polygon, method="structure"))
-    return parts[shapely.area(parts).argmax()]
+    whole = shapely.make_valid(polygon, method="structure", keep_collapsed=False)
+    return max(shapely.get_parts(whole), key=shapely.area)
 
 
 def frame_of(found: Instances, grid: Grid, *, first_id: int) -> gpd.GeoDataFrame:

@@ -58,8 +58,9 @@ def _stretched(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """Bytes (h, w, 3); grey where there is no image."""
     shown = np.full((*valid.shape, 3), 90, np.uint8)
     if valid.any():
-        some = values[:, ::4, ::4][:, valid[::4, ::4]] if valid[::4, ::4].any() else values
-        low, high = np.percentile(some.reshape(len(values), -1), (2, 98), axis=1)
+        step = 4 if valid[::4, ::4].any() else 1
+        some = values[:, ::step, ::step][:, valid[::step, ::step]]
+        low, high = np.percentile(some, (2, 98), axis=1)
         low, high = float(low.min()), float(high.max())
         for n in range(3):
             band = values[min(n, len(values) - 1)]

@@ -54,6 +54,9 @@ COG_OPTIONS = {
 _ENVIRONMENT = {"GDAL_CACHEMAX": 32 * 2**20, "GDAL_NUM_THREADS": "1"}
 """For each call: GDAL's cache would take 5 % of the machine's memory."""
 
+_STRIPS_ENVIRONMENT = _ENVIRONMENT | {"GDAL_CACHEMAX": 128 * 2**20}
+"""For files in strips: a row of windows decodes each strip once if all its strips fit."""
+
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -127,6 +130,8 @@ class Scene:
         self.nodata = file.nodata
         self._scale = np.array([file.scales[n - 1] for n in self._indexes], np.float32)
         self._offset = np.array([file.offsets[n - 1] for n in self._indexes], np.float32)
+        striped = any(columns >= file.width for _, columns in file.block_shapes)
+        self._environment = _STRIPS_ENVIRONMENT if striped else _ENVIRONMENT
         self._whole = all(MaskFlags.all_valid in flags for flags in file.mask_flag_enums)
         # 0 and 255 are colours too: such a pixel is missing only when all its bands say so
         colour = file.nodata == 0 or np.dtype(self.dtype).itemsize == 1
@@ -176,7 +181,7 @@ class Scene:
         part = Window(columns[0], rows[0], columns[1] - columns[0], rows[1] - rows[0])
         shape_hw = (rows[3] - rows[2], columns[3] - columns[2])
         try:
-            with rasterio.Env(**_ENVIRONMENT):
+            with rasterio.Env(**self._environment):
                 image[:, *inner], valid[inner] = self._decode(indexes, part, shape_hw)
         except (RasterioError, CPLE_BaseError, ValueError) as error:
             raise RasterError(f"{self.path} cannot be decoded: {_reason(error)}") from error

@@ -81,6 +81,8 @@ class Card:
     """West, south, east, north of the training data in degrees."""
     run: str = ""
     """Name of the training run."""
+    commit: str = ""
+    """Of the code that trained it."""
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     """On validation data; None where undefined, as NaN becomes."""
     versions: Mapping[str, str] = field(default_factory=lambda: installed_versions())
@@ -111,7 +113,7 @@ class Card:
         _whole(self.overlap_px, "overlap_px", 0, self.window_px - 1)
         for what in ("licence", "created"):
             _text(getattr(self, what), what)
-        for what, absent in (("run", ""), ("pretrained", None)):
+        for what, absent in (("run", ""), ("commit", ""), ("pretrained", None)):
             if getattr(self, what) != absent:
                 _text(getattr(self, what), what)
         if self.bbox is not None:

@@ -45,7 +45,8 @@ def readme(card: Card, name: str) -> str:
         f"- Windows: {card.window_px} px with {card.overlap_px} px overlap",
         f"- An object from a probability of {card.threshold:g}",
         f"- Licence of the weights: {card.licence}",
-        f"- Run: {card.run or 'not recorded'}, {card.created}",
+        f"- Run: {card.run or 'not recorded'}, commit {card.commit or 'not recorded'}, "
+        f"{card.created}",
         f"- Versions: {', '.join(f'{k} {v}' for k, v in card.versions.items())}",
     ]
     if card.metrics:

@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import shutil
+import threading
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +38,8 @@ _FILES = (_WEIGHTS, "README.md", "item.json")
 """What a manifest may list: a closed table, so that no path leaves the folder."""
 
 _MAX_MANIFEST_BYTES = 1_000_000
+
+_PREPARING = threading.Lock()
 
 
 class Probabilities(nn.Module):
@@ -88,7 +91,8 @@ class Package:
             raise PackageError(
                 f"predict wants (b, {len(self.card.bands)}, h, w), got {tuple(image.shape)}"
             )
-        whole = self._whole
+        with _PREPARING:  # several threads may ask at once
+            whole = self._whole
         with torch.inference_mode():
             return whole(
                 image.to(whole.mean.device, torch.float32, memory_format=torch.channels_last)

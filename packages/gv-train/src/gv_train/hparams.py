@@ -73,7 +73,7 @@ def to_yaml(config: object, *, seed: int | None, argv: Sequence[str], attempt: i
         "system": platform.platform(),
         "python": platform.python_version(),
         "versions": {name: version for name in _PACKAGES if (version := _version(name))},
-        "commit": _commit(Path.cwd()),
+        "commit": commit_of(Path.cwd()),
     }
     return yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
 
@@ -102,7 +102,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _commit(folder: Path) -> str | None:
+def commit_of(folder: Path) -> str | None:
     """Commit of the working directory, ``+changes`` if files differ from it; None outside git."""
     try:
         head, changes = (

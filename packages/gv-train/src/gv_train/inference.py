@@ -26,7 +26,7 @@ class Model(Protocol):
     """What gives probabilities: a model package, or anything that does the same."""
 
     def predict(self, image: Float[Tensor, "b c h w"]) -> dict[str, Float[Tensor, "b k h w"]]:
-        """Probabilities by head of images in physical units."""
+        """Probabilities by head of images in physical units; several threads call it."""
 
 
 class Source(Protocol):
@@ -52,7 +52,8 @@ class Windows:
         window_px: Side of a window.
         overlap_px: Pixels that neighbours share.
         batch: Windows the network works on at once: as one batch on a GPU; on a CPU side by side,
-            each on its share of the threads, which then need not wait for one another.
+            each on its share of the threads, which then need not wait for one another. There the
+            threads of the process are changed meanwhile: one map at a time.
     """
 
     window_px: int = 512
@@ -112,6 +113,7 @@ def probabilities(
     reader = _Reader(scene, grid, windows.window_px, bands)
     threads = torch.get_num_threads()
     lanes = min(windows.batch, threads) if device.type == "cpu" else 1
+    shares = iter([threads // lanes + (n < threads % lanes) for n in range(lanes)])
     read = ahead(reader.batches(tiling, windows.batch // lanes), depth=2)
 
     def infer(group: _Group) -> tuple[_Places, Float[np.ndarray, "b k h w"]]:
@@ -119,7 +121,7 @@ def probabilities(
 
     try:
         for places, maps in side_by_side(
-            infer, read, lanes, prepare=lambda: torch.set_num_threads(threads // lanes)
+            infer, read, lanes, prepare=lambda: torch.set_num_threads(next(shares))
         ):
             for place, values in zip(places, maps, strict=True):
                 for first, rows in blend.add(place, values):

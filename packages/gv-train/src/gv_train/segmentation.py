@@ -21,6 +21,10 @@ from gv_train.pixel_counts import PixelCounts
 TARGETS = {"interior": "mask", "edge": "edge"}
 """Which layer of a sample each head learns."""
 
+OVERLOOKED_MAX = 0.3
+"""Share of a batch's ground beyond which the network is wrong rather than the labels: what sees
+objects everywhere would otherwise never be told."""
+
 
 class Segmentation(LightningModule):
     """Learns the layers of a sample with one head each; scores the first head.
@@ -56,7 +60,8 @@ class Segmentation(LightningModule):
             overlooked: Probability of the first head from which ground without a label is not
                 learnt from: the network is sure that people overlooked an object there (hard
                 bootstrapping, Reed et al. 2015, arXiv:1412.6596, that ignores instead of
-                relabelling). 1 believes all labels. Validation always does.
+                relabelling). 1 believes all labels, as validation always does, and so does a batch
+                with more than `OVERLOOKED_MAX` of its ground in doubt.
         """
         super().__init__()
         self.network = network
@@ -99,7 +104,12 @@ class Segmentation(LightningModule):
             return batch
         first = next(iter(self.weights))
         sure = logits[first][:, 0].detach().float().sigmoid() > self._overlooked
-        sure &= batch[TARGETS[first]] == 0
+        ground = batch[TARGETS[first]] == 0
+        sure &= ground
+        share = sure.sum() / ground.sum().clamp(min=1)
+        self.log("train_overlooked", share, on_step=False, on_epoch=True, batch_size=len(ground))
+        if share > OVERLOOKED_MAX:
+            return batch
         layers = {TARGETS[head] for head in self.weights}
         return {**batch, **{name: batch[name].masked_fill(sure, IGNORE) for name in layers}}
 

@@ -18,9 +18,9 @@ class Trainer:
     """Share of the windows that are drawn around a label; the others lie anywhere."""
     batch_size: int = 2
     """Windows a step."""
-    overlooked: float = 0.9
+    overlooked: float | None = None
     """Probability from which ground without a label is not learnt from: people overlook objects.
-    1 believes all labels."""
+    1 believes all labels; none: 0.9, or 1 where labels are said to be complete."""
     lr: float = 1.5e-3
     """Peak learning rate of the decoder and the heads."""
     encoder_lr: float = 1.0
@@ -55,7 +55,9 @@ class Trainer:
                 f"batch-size {self.batch_size}: must lie between 1 and the {self.epoch_windows} "
                 "epoch-windows"
             )
-        for name in ("object_share", "overlooked", "warmup"):
+        if self.overlooked is not None and not 0.5 <= self.overlooked <= 1:
+            raise ValueError(f"overlooked {self.overlooked:g}: 0.5 to 1, which believes all labels")
+        for name in ("object_share", "warmup"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name.replace('_', '-')} {getattr(self, name):g}: 0 to 1")
         if not 0 < self.lr < 1:
