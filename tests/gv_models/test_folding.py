@@ -41,6 +41,15 @@ def test_a_folded_network_gives_the_same_without_any_norm(encoder) -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_folding_works_in_inference_mode_too() -> None:
+    network = lived(unet(heads={"interior": 1}))
+    with torch.inference_mode():
+        quick = folded(network, torch.zeros(1, 3, 64, 64))
+        image = torch.rand(1, 3, 64, 64)
+        assert torch.allclose(network(image)["interior"], quick(image)["interior"], atol=1e-3)
+    assert norms(quick) == 0
+
+
 def test_a_norm_without_a_convolution_before_it_stays() -> None:
     network = lived(nn.Sequential(nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 5, 3), nn.ReLU()))
     quick = folded(network, torch.zeros(1, 3, 8, 8))

@@ -28,11 +28,12 @@ def folded[N: nn.Module](network: N, example: Tensor) -> N:
     Returns:
         The copy; its outputs differ by rounding.
     """
-    network = copy.deepcopy(network).requires_grad_(False)
-    for convolution, norm in _pairs(network, example):
-        fused = fuse_conv_bn_eval(convolution, norm)
-        convolution.weight, convolution.bias = fused.weight, fused.bias
-        _replace(network, norm, nn.Sequential(*norm.children()))
+    with torch.inference_mode(mode=False), torch.no_grad():  # whatever the caller is in
+        network = copy.deepcopy(network).requires_grad_(False)
+        for convolution, norm in _pairs(network, example.clone()):
+            fused = fuse_conv_bn_eval(convolution, norm)
+            convolution.weight, convolution.bias = fused.weight, fused.bias
+            _replace(network, norm, nn.Sequential(*norm.children()))
     return network
 
 
@@ -53,8 +54,7 @@ def _pairs(network: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, nn.Batc
                 pairs.append((convolution, module))
 
     hooks = [module.register_forward_hook(watch) for module in network.modules()]
-    with torch.no_grad():
-        network(example)
+    network(example)
     for hook in hooks:
         hook.remove()
     followed = Counter(convolution for convolution, _ in pairs)
