@@ -249,7 +249,7 @@ def test_info_of_a_part_with_a_table_of_ones_own(command, two_places, tmp_path):
         (["CATALOG", "--where", "gsd < 1"], "columns of images: id,"),
         (["CATALOG", "--where", "1=1; DROP TABLE images"], "condition"),
         (["CATALOG", "--where", "false"], "there is no image"),
-        (["CATALOG", "--table", "good"], "'good' is not NAME=FILE"),
+        (["CATALOG", "--table", "good"], "'good' is not NAME=PATH"),
         (["CATALOG", "--table", "good=nowhere.csv"], "nowhere.csv is not there"),
         (["CATALOG", "--limit", "4"], "no option --limit"),
     ],
@@ -266,12 +266,12 @@ def test_ctrl_c_leaves_the_old_catalog(two_places, tif):
     script = (
         "import os, signal, sys\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in background jobs
-        "from gv_data import indexing\n"
-        "measure = indexing._measure\n"
+        "from gv_data import image_row\n"
+        "measure = image_row.measure\n"
         "def interrupted(*asked):\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    return measure(*asked)\n"
-        "indexing._measure = interrupted\n"
+        "image_row.measure = interrupted\n"
         "from gv_data.cli import main\n"
         "sys.exit(main())\n"
     )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import rasterio
 import rasterio.features
+import rasterio.merge
 import shapely
 import torch
 from affine import Affine
@@ -16,11 +17,15 @@ from torch.utils.data import DataLoader
 from torchgeo.samplers import GriddedPatchSampler, RandomPatchSampler
 
 from gv_data.catalog import Catalog
-from gv_data.dataset import IGNORE, CatalogDataset, ImageSlice
+from gv_data.dataset import IGNORE, CatalogDataset
 from gv_data.errors import CatalogError
-from gv_data.indexing import Part, index
-from gv_data.samplers import GridWindows, RandomWindows
-from gv_data.transforms import Light, chain, turn
+from gv_data.image_row import Part
+from gv_data.indexing import index
+from gv_data.photometry import Light
+from gv_data.random_windows import RandomWindows
+from gv_data.samplers import GridWindows
+from gv_data.transforms import chain, turn
+from gv_data.windows import ImageSlice
 
 RNG = np.random.default_rng(3)
 IMAGE = RNG.integers(1, 255, (3, 120, 160), dtype=np.uint8)
@@ -185,33 +190,44 @@ def test_loaders_give_the_same_windows_in_any_process(labelled, workers, context
         assert torch.equal(one, two)
 
 
-def test_many_files_stay_within_few_descriptors(tif, tmp_path, monkeypatch):
-    monkeypatch.setattr("gv_data.dataset._OPEN_SCENES", 3)
-    paths = [tif(f"{n}.tif", IMAGE[:, :8, :8] // (n + 1)) for n in range(9)]
-    dataset = index(paths, tmp_path / "c").catalog.dataset(labels=False)
-    for n in [*range(9), 4, 0]:
-        np.testing.assert_array_equal(dataset[n]["image"].numpy(), IMAGE[:, :8, :8] // (n + 1))
-        assert len(dataset._scenes) <= 3
-    dataset.close()
-    assert not dataset._scenes
+@pytest.fixture
+def mosaic(tif, vectors, tmp_path) -> CatalogDataset:
+    """Four images side by side, with a gap and houses across their borders."""
+    values = RNG.integers(1, 9999, (2, 120, 160), dtype=np.uint16)
+    values[:, 50:60, 70:90] = 0
+    for top in (0, 60):
+        for left in (0, 80):
+            corner = Affine(0.5, 0, WEST + left / 2, 0, -0.5, NORTH - top / 2)
+            part = values[:, top : top + 60, left : left + 80]
+            tif(f"m/{top}-{left}.tif", part, transform=corner, nodata=0)
+    houses = vectors("houses.gpkg", HOUSES)
+    return index([tmp_path / "m"], tmp_path / "c", labels=houses).catalog.dataset()
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:torchgeo")
-def test_torchgeos_own_samplers_accept_the_dataset(labelled, tmp_path):
-    dataset = labelled.dataset()
+def test_torchgeos_own_samplers_get_the_mosaic(mosaic, tmp_path):
+    files = [rasterio.open(path) for path in sorted((tmp_path / "m").glob("*.tif"))]
     samplers = [
-        RandomPatchSampler(dataset, size=32, length=5, generator=0),
-        GriddedPatchSampler(dataset, size=40),
+        RandomPatchSampler(mosaic, size=32, length=9, generator=0),
+        GriddedPatchSampler(mosaic, size=40, stride=33),
     ]
-    with rasterio.open(tmp_path / "a.tif") as file:
-        for sampler in samplers:
-            for query in sampler:
-                sample = dataset[query]
-                x, y = query
-                window = from_bounds(x.start, y.start, x.stop, y.stop, file.transform)
-                window = window.round_offsets().round_lengths()
-                expected = file.read(window=window, boundless=True, fill_value=0)
-                np.testing.assert_array_equal(sample["image"].numpy(), expected)
+    for sampler in samplers:
+        crossing = 0
+        for query in sampler:
+            sample = mosaic[query]
+            x, y = query
+            bounds = (x.start, y.start, x.stop, y.stop)
+            merged = rasterio.merge.merge(files, bounds=bounds, res=0.5)
+            assert merged is not None
+            expected = merged[0]
+            np.testing.assert_array_equal(sample["image"].numpy(), expected)
+            np.testing.assert_array_equal(sample["valid"].numpy(), expected[0] > 0)
+            known = burnt(HOUSES, sample)[expected[0] > 0]
+            np.testing.assert_array_equal(sample["mask"].numpy()[expected[0] > 0], known)
+            assert (sample["mask"].numpy()[expected[0] == 0] == IGNORE).all()
+            crossing += x.start < WEST + 40 < x.stop
+        assert crossing
+    for file in files:
+        file.close()
 
 
 def test_images_in_two_crs_have_no_index_for_torchgeo(tif, tmp_path):
@@ -222,7 +238,15 @@ def test_images_in_two_crs_have_no_index_for_torchgeo(tif, tmp_path):
     assert [len(dataset[n]["image"]) for n in (0, 1)] == [3, 3]
 
 
+def test_rows_of_the_tables_are_read_by_number(mosaic):
+    sizes = [tuple(mosaic[n]["image"].shape) for n in (0, np.int64(3), -1)]
+    assert sizes == [(2, 60, 80)] * 3
+    assert mosaic[-1]["id"] == "60-80"
+    with pytest.raises(IndexError):
+        mosaic[4]
+
+
 def test_a_place_without_image_is_an_index_error(labelled):
     dataset = labelled.dataset()
-    with pytest.raises(IndexError, match="no image at"):
+    with pytest.raises(IndexError, match="no image at 0 to 10"):
         dataset[slice(0, 10), slice(0, 10)]

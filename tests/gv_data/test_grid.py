@@ -8,6 +8,7 @@ from pyproj import CRS, Geod, Transformer
 
 from gv_data.errors import RasterError
 from gv_data.grid import Grid
+from gv_data.grids import Grids
 
 MERCATOR = CRS("EPSG:3857")
 UTM = CRS("EPSG:32637")
@@ -154,3 +155,70 @@ def test_a_local_crs_is_refused_in_words():
     local = CRS('LOCAL_CS["site",UNIT["metre",1]]')
     with pytest.raises(RasterError, match="cannot be related to the Earth"):
         _ = Grid(local, Affine(1, 0, 0, 0, -1, 0), 10, 10).gsd_m
+
+
+def grids_of_many_kinds() -> list[Grid]:
+    rng = np.random.default_rng(0)
+    corners = {
+        "EPSG:32637": (5e5, 3e6, 0.5),
+        "EPSG:3857": (9e6, 3e6, 0.3),
+        "EPSG:4326": (10, 50, 1e-5),
+        "EPSG:3035": (4e6, 3e6, 10),
+    }
+    grids = []
+    for crs, (x, y, pixel) in corners.items():
+        for _ in range(20):
+            across, down = pixel * rng.uniform(0.5, 2, 2)
+            lean = across * 1e-8
+            x0, y0 = x + rng.uniform(-1, 1) * pixel * 1e5, y + rng.uniform(-1, 1) * pixel * 1e5
+            transform = Affine(across, lean, x0, lean, down * rng.choice([-1, 1]), y0)
+            grids.append(Grid(CRS(crs), transform, *map(int, rng.integers(1, 500, 2))))
+    return grids
+
+
+@pytest.mark.parametrize("gsd_m", [None, 0.7, 33.0])
+def test_columns_of_grids_say_the_same_to_the_last_digit(gsd_m):
+    grids = grids_of_many_kinds()
+    columns = Grids.of(grids)
+    assert list(columns) == grids
+    np.testing.assert_array_equal(columns.bounds, [grid.bounds for grid in grids])
+    np.testing.assert_array_equal(columns.pixel_m, [grid.pixel_m for grid in grids])
+    np.testing.assert_array_equal(columns.gsd_m, [grid.gsd_m for grid in grids])
+    assert list(columns.at_gsd(gsd_m)) == [grid.at_gsd(gsd_m) for grid in grids]
+
+
+def test_columns_of_grids_have_the_same_parts_and_corners():
+    grids = grids_of_many_kinds()
+    columns = Grids.of(grids)
+    rng = np.random.default_rng(1)
+    first, shapes = rng.integers(-50, 50, (80, 2)), rng.integers(1, 60, (80, 2))
+    expected = [
+        grid.part(*map(int, at), *map(int, shape)).bounds
+        for grid, at, shape in zip(grids, first, shapes, strict=True)
+    ]
+    np.testing.assert_array_equal(columns.parts(first, shapes), expected)
+    xy = columns.bounds[:, :2]
+    pixels = [grid.pixels(at[None])[0] for grid, at in zip(grids, xy, strict=True)]
+    np.testing.assert_array_equal(columns.pixels(xy), pixels)
+    for outline, grid in zip(columns.outlines_lonlat(), grids, strict=True):
+        np.testing.assert_allclose(
+            outline, shapely.get_coordinates(grid.footprint())[:4], rtol=1e-12
+        )
+
+
+def test_columns_of_grids_can_be_chosen_from():
+    columns = Grids.of(grids_of_many_kinds())
+    assert list(columns[10:13]) == list(columns)[10:13]
+    assert list(columns[columns.crs == 2]) == list(columns)[40:60]
+    systems = [crs for crs, _ in columns[np.array([70, 3, 71])].by_crs()]
+    assert systems == [CRS("EPSG:32637"), CRS("EPSG:3035")]
+
+
+def test_columns_of_grids_without_place_have_no_size():
+    columns = Grids.of([*grids_of_many_kinds(), Grid(None, Affine.identity(), 5, 6)])
+    assert columns.at_gsd(None) is columns
+    with pytest.raises(RasterError, match="without CRS"):
+        columns.at_gsd(1.0)
+    with pytest.raises(RasterError, match="above 0 m"):
+        columns.at_gsd(-1.0)
+    assert np.isnan(columns.outlines_lonlat()[-1]).all()

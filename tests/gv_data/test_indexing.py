@@ -17,7 +17,8 @@ from pyproj import CRS, Transformer
 
 from gv_data.catalog import Catalog
 from gv_data.errors import CatalogError, DataError, VectorError
-from gv_data.indexing import Part, index
+from gv_data.image_row import Part
+from gv_data.indexing import index
 from gv_data.raster import Scene
 
 RNG = np.random.default_rng(1)
@@ -63,7 +64,7 @@ def test_the_moments_are_those_of_the_valid_pixels(tif, tmp_path):
     values = RNG.normal(100, 20, (2, 700, 90)).astype(np.float32)
     values[:, :300, :40] = -9999
     index([tif("a.tif", values, nodata=-9999)], tmp_path / "c")
-    moments = Catalog.open(tmp_path / "c").moments
+    moments = Catalog.open(tmp_path / "c").statistics
     pixels = values[:, values[0] != -9999].astype(np.float64)
     np.testing.assert_allclose(moments.mean, pixels.mean(axis=1), rtol=1e-12)
     np.testing.assert_allclose(moments.std, pixels.std(axis=1), rtol=1e-10)
@@ -181,7 +182,7 @@ def test_appending_keeps_old_rows_and_columns_of_their_own(tif, tmp_path):
     assert [image.id for image in found.new.images] == ["p/b"]
     old, new = before.images[0], found.catalog.images[0]
     assert (old.path, old.grid) == (new.path, new.grid)
-    both = found.catalog.moments
+    both = found.catalog.statistics
     np.testing.assert_allclose(both.mean, (IMAGE.mean((1, 2)) + (IMAGE // 2).mean((1, 2))) / 2)
 
 
@@ -231,7 +232,7 @@ def test_parts_become_rows_and_empty_ones_are_left_out(tif, vectors, tmp_path):
     assert north_east.origin == (0, 60)
     assert north_east.grid.transform @ (0, 0) == (WEST + 30, NORTH)
     assert south_west.split == "train"
-    moments = found.catalog.where("id = 'a-50-0'").moments
+    moments = found.catalog.where("id = 'a-50-0'").statistics
     np.testing.assert_allclose(moments.mean, values[:, 50:, :60].mean(axis=(1, 2)))
 
 
@@ -272,24 +273,24 @@ indexing.index([Path(sys.argv[1])], Path(sys.argv[2]), append=True, place="kille
 
 
 @pytest.mark.robust
-@pytest.mark.parametrize("files", [0, 1, 2])
+@pytest.mark.parametrize("files", [0, 1, 2, 3])
 def test_a_kill_between_the_files_keeps_a_catalog_that_answers(tif, tmp_path, files):
     out, image = tmp_path / "c", tif("a.tif", IMAGE)
     other = tif("b.tif", IMAGE // 3)
     index([image], out)
-    mean = Catalog.open(out).moments.mean
+    mean = Catalog.open(out).statistics.mean
     told = subprocess.run([sys.executable, "-c", KILLED, other, out, str(files)], check=False)
     assert told.returncode == 9
     catalog = Catalog.open(out)
     assert [found.id for found in catalog.images] == ["a"]
-    assert catalog.moments.mean == pytest.approx(mean)
+    assert catalog.statistics.mean == pytest.approx(mean)
     again = index([other], out, append=True, place="killed")
     assert [found.id for found in again.catalog.images] == ["a", "killed/b"]
     assert [found.id for found in again.new.images] == ["killed/b"]
-    assert again.catalog.moments.valid == 2 * IMAGE[0].size
+    assert again.catalog.statistics.valid == 2 * IMAGE[0].size
     assert len(again.catalog.sql("SELECT * FROM statistics")) == 6
     assert {file.name for file in out.iterdir()} == {
-        ".lock", "catalog.json", "images.parquet", "statistics.parquet",
+        ".lock", "catalog.json", "images.parquet", "labels.parquet", "statistics.parquet",
     }  # fmt: skip
 
 
@@ -333,7 +334,7 @@ def test_real_scenes_have_the_counts_of_their_description(tmp_path):
     for image in catalog.where("place = 'banepa'").images:
         with rasterio.open(image.path) as file:
             pixels.append(file.read()[:, file.dataset_mask() > 0].astype(np.float64))
-    moments = catalog.where("place = 'banepa'").moments
+    moments = catalog.where("place = 'banepa'").statistics
     everything = np.concatenate(pixels, axis=1)
     np.testing.assert_allclose(moments.mean, everything.mean(axis=1))
     np.testing.assert_allclose(moments.std, everything.std(axis=1))

@@ -75,3 +75,12 @@ def test_half_precision_is_reduced_in_single():
     loss = bce_dice(logits.half() + 20, target, valid)
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, bce_dice(logits + 20, target, valid), rtol=1e-3, atol=1e-3)
+
+
+def test_soft_targets_are_met_where_the_prediction_equals_them():
+    target = torch.tensor([0.1, 0.3, 0.7, 1.0]).reshape(1, 2, 2)
+    valid = torch.ones_like(target, dtype=torch.bool)
+    logits = torch.logit(target, eps=1e-7)[:, None]
+    least = bce_dice(logits, target, valid)
+    for change in (-1.0, -0.1, 0.1, 1.0):
+        assert bce_dice(logits + change, target, valid) > least

@@ -6,7 +6,8 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from gv_train import figures, sheet
+from gv_data import sheet
+from gv_train import figures
 from gv_train.metric_log import Row
 
 RED, GREEN, BLUE, BLACK = (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 0)

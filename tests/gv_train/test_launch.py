@@ -132,7 +132,8 @@ def apps(tmp_path_factory) -> Environment:
     folder = tmp_path_factory.mktemp("two apps")
     for member in MEMBERS:
         shutil.copytree(ROOT / member / "src", folder / member / "src")
-        shutil.copy(ROOT / member / "README.md", folder / member)
+        for file in ("README.md", "LICENSE"):
+            shutil.copy(ROOT / member / file, folder / member)
         project = (ROOT / member / "pyproject.toml").read_text()
         siblings = re.findall(r'"gv-[a-z]+>=[^"]*"', project)
         lines = re.sub(

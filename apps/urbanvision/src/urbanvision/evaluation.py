@@ -10,9 +10,10 @@ import torch
 
 from gv_data.catalog import Catalog
 from gv_data.console import Console
-from gv_data.dataset import IGNORE, CatalogDataset, ImageSlice
+from gv_data.dataset import IGNORE, CatalogDataset
 from gv_data.grid import Grid
 from gv_data.instances import Strip, instances
+from gv_data.windows import ImageSlice
 from gv_models.package import Package
 from gv_train.inference import Windows, probabilities
 from urbanvision.mapping import HEADS, frame_of, splitting_at

@@ -4,19 +4,16 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from jaxtyping import Float
 
+from gv_data.blocks import blocks
 from gv_data.caller import next_command
-from gv_data.catalog import Catalog, Image
+from gv_data.catalog import Catalog
 from gv_data.check import check_training
 from gv_data.console import Console, duration
 from gv_data.datamodule import DataModule
 from gv_data.errors import CatalogError
 from gv_data.indexing import index
-from gv_data.raster import Scene
-from gv_data.splits import blocks
 from gv_models import package, unet
 from gv_models.networks import Segmenter
 from gv_models.package import Band, Card
@@ -78,7 +75,7 @@ def learn(config: Buildings, launch: Launch) -> int:
     started = time.monotonic()
     with run:
         data = _data(config, run, console)
-        gsd_m = config.gsd_m or min(image.grid.gsd_m for image in data.train.images)
+        gsd_m = config.gsd_m or float(data.train.images.grids.gsd_m.min())
         _introduce(config, data, gsd_m, run, console)
         run.start(launch.plain or config, seed=config.seed, argv=launch.command)
         minutes = config.minutes
@@ -88,7 +85,7 @@ def learn(config: Buildings, launch: Launch) -> int:
             and config.trainer.max_steps is None
         ):
             minutes = max(1.0, DEFAULT_MINUTES - (time.monotonic() - started) / 60)
-        moments = data.train.moments
+        known = data.train.statistics
         module = DataModule(
             data.train,
             data.val,
@@ -109,8 +106,8 @@ def learn(config: Buildings, launch: Launch) -> int:
         task = Segmentation(
             network,
             weights=HEADS,
-            mean=moments.mean.tolist(),
-            std=moments.std.tolist(),
+            mean=known.mean.tolist(),
+            std=known.std.tolist(),
             lr=config.trainer.lr,
             encoder_lr=config.trainer.encoder_lr,
             weight_decay=config.trainer.weight_decay,
@@ -189,7 +186,7 @@ def _from_files(config: Buildings, labels: Path, out: Path, console: Console) ->
             labels_crs=config.labels_crs,
             swap_xy=config.swap_xy,
             parts=blocks,
-            track=lambda files: console.track(files, "indexing", unit="images"),
+            track=lambda found, total: console.track(found, "indexing", total=total, unit="images"),
         )
         for path, reason in found.refused:
             console.warn("refused", f"{path.name} left out: {reason}")
@@ -204,7 +201,8 @@ def _from_files(config: Buildings, labels: Path, out: Path, console: Console) ->
 
 def _ground_m2(view: Catalog) -> float:
     """Ground area of the images of a view; shared ground counts as often as it is there."""
-    return float(sum(np.prod(i.grid.shape_hw) * i.grid.gsd_m**2 for i in view.images))
+    grids = view.images.grids
+    return float((grids.shapes_hw.prod(axis=1) * grids.gsd_m**2).sum())
 
 
 def _introduce(config: Buildings, data: Data, gsd_m: float, run: Run, console: Console) -> None:
@@ -256,7 +254,7 @@ def _weights_note(config: Buildings) -> str:
 
 def _amount(view: Catalog) -> str:
     """How much there is in a view, in words."""
-    objects = sum(image.objects for image in view.images)
+    objects = sum(image.objects or 0 for image in view.images)
     return f"{len(view)} images, {_ground_m2(view) / 1e6:.3g} km2, {objects:,} buildings"
 
 
@@ -287,7 +285,7 @@ def _card(
     run: Run,
     fitted: Fitted,
 ) -> Card:
-    low, high = _percentiles(data.train)
+    known = data.train.statistics
     names = data.train.bands
     bands = tuple(
         Band(name, _WAVELENGTHS_NM.get(name), mean, std, p01, p99)
@@ -295,8 +293,8 @@ def _card(
             names,
             task.mean.flatten().tolist(),
             task.std.flatten().tolist(),
-            low,
-            high,
+            known.percentile(1).tolist(),
+            known.percentile(99).tolist(),
             strict=True,
         )
     )
@@ -320,24 +318,6 @@ def _card(
 
 _WAVELENGTHS_NM = {"blue": 490.0, "green": 560.0, "red": 665.0, "nir": 842.0}
 """Where nothing else is known: centres of Sentinel-2's bands of these names."""
-
-
-def _percentiles(view: Catalog) -> tuple[list[float], list[float]]:
-    """1st and 99th percentile of each band over a decimated reading of some images."""
-    dataset = view.dataset(labels=False)
-    chosen = np.linspace(0, len(dataset) - 1, min(len(dataset), 24)).astype(int)
-    values = [_overview(dataset.images[n]) for n in chosen]
-    low, high = np.percentile(np.concatenate(values, axis=1), (1, 99), axis=1)
-    return low.tolist(), high.tolist()
-
-
-def _overview(image: Image) -> Float[np.ndarray, "c n"]:
-    """Valid values of an image, read at 256 pixels a side."""
-    with Scene(image.path, driver=image.driver) as scene:
-        row, column = image.origin
-        window = (row, column, row + image.grid.height_px, column + image.grid.width_px)
-        values, valid = scene.read(window, (256, 256))
-    return values[:, valid]
 
 
 def _conclude(

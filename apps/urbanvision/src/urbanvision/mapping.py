@@ -20,12 +20,13 @@ import torch
 
 from gv_data import vector
 from gv_data.atomic import owner, sweep
+from gv_data.cog import CogWriter, writing_cog
 from gv_data.console import Console
 from gv_data.errors import RasterError
 from gv_data.geodesy import area_m2
 from gv_data.grid import Grid
 from gv_data.instances import Instances, Splitting, Strip, instances
-from gv_data.raster import CogWriter, Scene, writing_cog
+from gv_data.raster import Scene
 from gv_data.tiling import Tiling
 from gv_models.package import Package
 from gv_train.inference import Rows, Windows, ahead, probabilities

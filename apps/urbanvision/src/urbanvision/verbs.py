@@ -5,15 +5,9 @@ from pathlib import Path
 
 from gv_data.command import Command
 from gv_data.console import Console
-from gv_data.options import Parser
+from gv_data.options import Parser, positive
 from gv_train.heap import keep_freed_memory
 from urbanvision import map_files
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
 
 
 def _predict_options(parser: Parser) -> None:
@@ -22,14 +16,14 @@ def _predict_options(parser: Parser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the maps")
     parser.add_argument("--overwrite", action="store_true", help="replace maps that are there")
     parser.add_argument(
-        "--window-px", type=_positive, help="side of a window (default: the package's)"
+        "--window-px", type=positive, help="side of a window (default: the package's)"
     )
     parser.add_argument(
         "--overlap-px", type=int, help="what windows share (default: the package's)"
     )
-    parser.add_argument("--batch-size", type=_positive, default=2, help="windows at once")
+    parser.add_argument("--batch-size", type=positive, default=2, help="windows at once")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    parser.add_argument("--threads", type=_positive, help="CPU threads (default: all cores)")
+    parser.add_argument("--threads", type=positive, help="CPU threads (default: all cores)")
     parser.add_argument(
         "--no-georeference",
         dest="georeference",

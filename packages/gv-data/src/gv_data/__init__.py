@@ -12,60 +12,104 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gv_data.catalog import Catalog, Image
+    from gv_data.catalog import Catalog
+    from gv_data.cog import writing_cog
     from gv_data.datamodule import DataModule
-    from gv_data.dataset import IGNORE, CatalogDataset, ImageSlice
-    from gv_data.errors import CatalogError, DataError, RasterError, VectorError
+    from gv_data.dataset import IGNORE, CatalogDataset
+    from gv_data.errors import CatalogError, DataError, RasterError, SampleError, VectorError
     from gv_data.grid import Grid
-    from gv_data.indexing import Indexed, Part, index
+    from gv_data.image_row import Part
+    from gv_data.images import Image, Images
+    from gv_data.indexing import Indexed, index
     from gv_data.labels import Labels
-    from gv_data.raster import Scene, writing_cog
-    from gv_data.samplers import GridWindows, RandomWindows
+    from gv_data.mixing import CutMix, MixUp
+    from gv_data.photometry import BandDrop, Blur, Calibration, Light, Noise
+    from gv_data.places import whole_images, windows_around
+    from gv_data.random_windows import RandomWindows
+    from gv_data.raster import Scene
+    from gv_data.samplers import GridWindows, ListedWindows
+    from gv_data.shared_ground import find_shared_ground
+    from gv_data.shares import Shares
+    from gv_data.split import Split
+    from gv_data.splits import split_blocks, split_groups, split_images
     from gv_data.statistics import Moments
     from gv_data.tiling import Blend, Tiling
-    from gv_data.transforms import Light, chain, turn
+    from gv_data.transforms import Crop, Rotation, chain, turn
+    from gv_data.windows import ImageSlice, Windows
 
 _HOMES = {
-    "catalog": ("Catalog", "Image"),
+    "catalog": ("Catalog",),
+    "cog": ("writing_cog",),
     "datamodule": ("DataModule",),
-    "dataset": ("IGNORE", "CatalogDataset", "ImageSlice"),
-    "errors": ("CatalogError", "DataError", "RasterError", "VectorError"),
+    "dataset": ("IGNORE", "CatalogDataset"),
+    "errors": ("CatalogError", "DataError", "RasterError", "SampleError", "VectorError"),
     "grid": ("Grid",),
-    "indexing": ("Indexed", "Part", "index"),
+    "images": ("Image", "Images"),
+    "image_row": ("Part",),
+    "indexing": ("Indexed", "index"),
     "labels": ("Labels",),
-    "raster": ("Scene", "writing_cog"),
-    "samplers": ("GridWindows", "RandomWindows"),
+    "mixing": ("CutMix", "MixUp"),
+    "photometry": ("BandDrop", "Blur", "Calibration", "Light", "Noise"),
+    "places": ("whole_images", "windows_around"),
+    "random_windows": ("RandomWindows",),
+    "raster": ("Scene",),
+    "samplers": ("GridWindows", "ListedWindows"),
+    "shared_ground": ("find_shared_ground",),
+    "shares": ("Shares",),
+    "split": ("Split",),
+    "splits": ("split_blocks", "split_groups", "split_images"),
     "statistics": ("Moments",),
     "tiling": ("Blend", "Tiling"),
-    "transforms": ("Light", "chain", "turn"),
+    "transforms": ("Crop", "Rotation", "chain", "turn"),
+    "windows": ("ImageSlice", "Windows"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "IGNORE",
+    "BandDrop",
     "Blend",
+    "Blur",
+    "Calibration",
     "Catalog",
     "CatalogDataset",
     "CatalogError",
+    "Crop",
+    "CutMix",
     "DataError",
     "DataModule",
     "Grid",
     "GridWindows",
     "Image",
     "ImageSlice",
+    "Images",
     "Indexed",
     "Labels",
     "Light",
+    "ListedWindows",
+    "MixUp",
     "Moments",
+    "Noise",
     "Part",
     "RandomWindows",
     "RasterError",
+    "Rotation",
+    "SampleError",
     "Scene",
+    "Shares",
+    "Split",
     "Tiling",
     "VectorError",
+    "Windows",
     "chain",
+    "find_shared_ground",
     "index",
+    "split_blocks",
+    "split_groups",
+    "split_images",
     "turn",
+    "whole_images",
+    "windows_around",
     "writing_cog",
 ]
 

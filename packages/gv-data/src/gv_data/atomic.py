@@ -10,19 +10,26 @@ import errno
 import fcntl
 import glob
 import os
+import random
 import re
 import secrets
 import shutil
 import socket
+import tempfile
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from gv_data.errors import DataError
+from gv_data.locations import explained, is_remote, storage
 
 _HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
 _PART = re.compile(r"\..*\.(?P<pid>\d+)(-(?P<host>[0-9a-f]{8}))?\.[0-9a-f]{8}\.part")
+_PATIENCE_S = 60
+"""How long a lock on object storage is waited for."""
+
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -55,6 +62,10 @@ def replacing(
     """
     if path.exists() and (not overwrite or path.is_dir()):
         raise FileExistsError(f"{path} exists already")
+    if is_remote(path):
+        with _uploading(path, verify) as part:
+            yield part
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent)
     part = path.parent / f".{path.stem}.{owner()}.{secrets.token_hex(4)}.part{path.suffix}"
@@ -76,6 +87,18 @@ def replacing(
     finally:
         for left in part.parent.glob(f"{glob.escape(part.name)}*"):  # sidecars of GDAL too
             _remove(left)
+
+
+@contextmanager
+def _uploading(path: Path, verify: Callable[[Path], None] | None) -> Iterator[Path]:
+    """A local file that becomes an object: storing one is all or nothing."""
+    with tempfile.TemporaryDirectory(prefix="gv-data-") as folder:
+        part = Path(folder, path.name)
+        yield part
+        if verify is not None:
+            verify(part)
+        with explained(path):
+            path.write_bytes(part.read_bytes())
 
 
 def is_disk_full(error: BaseException, folder: Path) -> bool:
@@ -105,6 +128,16 @@ def owner() -> str:
     return f"{os.getpid()}-{_HOST}"
 
 
+def is_alive(name: str) -> bool:
+    """Whether the process that `owner` named so still runs; on another machine it may.
+
+    Args:
+        name: Process and machine.
+    """
+    pid, _, host = name.partition("-")
+    return host != _HOST or _is_running(int(pid))
+
+
 def sweep(folder: Path) -> None:
     """Remove the parts that killed processes of this machine left in a folder.
 
@@ -131,17 +164,50 @@ def _is_running(pid: int) -> bool:
 def locked(folder: Path) -> Iterator[None]:
     """Hold a folder's lock: what is read, changed and replaced inside meets no other writer.
 
-    Waits for the process that holds it; the system frees the lock of a killed one.
+    Waits for the process that holds it; the system frees the lock of a killed one. On object
+    storage the lock is an object, which a killed process leaves: after a minute of waiting the
+    error says whose it is.
 
     Args:
         folder: An existing folder; its file ``.lock`` stays.
+
+    Raises:
+        DataError: If a remote folder stays locked.
     """
+    if is_remote(folder):
+        with _locked_far_away(folder / ".lock"):
+            yield
+        return
     descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _locked_far_away(lock: Path) -> Iterator[None]:
+    """Hold an object that only one process can make."""
+    said = f"{socket.gethostname()}, process {os.getpid()}, since {time.strftime('%F %T')}"
+    waited = time.monotonic() + _PATIENCE_S
+    system, name = storage(lock)
+    while True:
+        try:
+            with explained(lock):
+                system.pipe_file(name, said.encode(), mode="create")
+            break
+        except FileExistsError:
+            if time.monotonic() > waited:
+                raise DataError(
+                    f"{lock.parent} is being changed by {lock.read_text()}\n  try: wait, or, if "
+                    f"that process is gone, remove {lock}"
+                ) from None
+            time.sleep(0.2 + random.random())
+    try:
+        yield
+    finally:
+        lock.unlink()
 
 
 def _flush(path: Path) -> None:

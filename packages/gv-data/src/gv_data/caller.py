@@ -45,7 +45,13 @@ class Caller:
             prefix = (*prefix, "--from", self.script)
         if not prefix:
             script = _reachable(script, self.script)
-        return shlex.join([*prefix, script, *rest])
+        return " ".join(map(_quoted, [*prefix, script, *rest]))
+
+
+def _quoted(word: str) -> str:
+    """A word for the shell; SQL, which is full of single quotes, in double ones."""
+    plain = "'" in word and not any(character in word for character in '"$`\\!')
+    return f'"{word}"' if plain else shlex.quote(word)
 
 
 def next_command(*words: str) -> str:

@@ -1,15 +1,22 @@
 """Views of a catalog as Lightning's loaders: random windows to learn from, a grid to check on."""
 
+from collections.abc import Callable, Sequence
 from typing import override
 
+import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from gv_data.catalog import Catalog
 from gv_data.dataset import CatalogDataset, Sample
 from gv_data.errors import CatalogError
-from gv_data.samplers import GridWindows, RandomWindows
-from gv_data.transforms import Light, chain, turn
+from gv_data.photometry import Light
+from gv_data.random_windows import RandomWindows
+from gv_data.samplers import GridWindows
+from gv_data.transforms import chain, turn
+
+_OVERHANG = 1 / 8
+"""Share of a training window that may lie beyond its image: borders are seen, as when mapping."""
 
 
 class DataModule(LightningDataModule):
@@ -30,9 +37,11 @@ class DataModule(LightningDataModule):
         batch_size: int = 8,
         epoch_windows: int = 320,
         zoom: tuple[float, float] = (0.7, 1.4),
-        object_share: float = 0.5,
+        object_share: float | None = None,
         light: Light | None = None,
         edge_px: int = 2,
+        assets: Sequence[str] = (),
+        mix: Callable[[Sample, torch.Generator], Sample] | None = None,
         workers: int = 0,
         seed: int = 0,
     ) -> None:
@@ -46,10 +55,14 @@ class DataModule(LightningDataModule):
             batch_size: Windows a batch.
             epoch_windows: Training windows an epoch.
             zoom: Smallest and largest factor on the training windows' ground sampling distance.
-            object_share: Share of the training windows that are drawn around a label.
+            object_share: Share of the training windows that are drawn around a label polygon; None:
+                half of them, and none where labels are rasters or classes of whole images.
             light: Random changes of light and colour in training; None: the usual ones, for images
                 as bright as those of the training view.
             edge_px: Width of the outlines to learn.
+            assets: Columns that name further rasters of the same ground, for both views.
+            mix: Changes training batches on the device they are learnt on, as
+                `gv_data.mixing.CutMix` does.
             workers: Processes that read windows; 0 reads in the training process.
             seed: Of the choice and change of training windows.
         """
@@ -66,15 +79,21 @@ class DataModule(LightningDataModule):
             train,
             gsd_m=gsd_m,
             edge_px=edge_px,
+            assets=assets,
             transforms=chain(turn, light or Light(white=_white(train))),
         )
-        self.val = CatalogDataset(val, gsd_m=gsd_m, edge_px=edge_px)
+        self.val = CatalogDataset(val, gsd_m=gsd_m, edge_px=edge_px, assets=assets)
+        self._mix = mix
+        self._random = torch.Generator().manual_seed(seed)
+        if object_share is None:
+            object_share = 0.5 if any(True for _ in train.images.by_labels()) else 0.0
         self._sampler = RandomWindows(
             self.train,
             window_px=window_px,
             length=epoch_windows,
             zoom=zoom,
             object_share=object_share,
+            overhang=_OVERHANG,
             seed=seed,
         )
 
@@ -86,6 +105,11 @@ class DataModule(LightningDataModule):
     def val_dataloader(self) -> DataLoader[Sample]:
         windows = GridWindows(self.val, window_px=self._window_px)
         return self._loader(self.val, windows, drop_last=False)
+
+    @override
+    def on_after_batch_transfer(self, batch: Sample, dataloader_idx: int) -> Sample:
+        learning = self.trainer is not None and self.trainer.training
+        return self._mix(batch, self._random) if self._mix and learning else batch
 
     def _loader(
         self, dataset: CatalogDataset, sampler: RandomWindows | GridWindows, *, drop_last: bool
@@ -102,6 +126,7 @@ class DataModule(LightningDataModule):
 
 def _white(view: Catalog) -> float:
     """About the value of the brightest things: 255 for bytes, near 1 for reflectance."""
-    if {image.dtype for image in view.images} == {"uint8"}:
+    if view.images.dtypes == {"uint8"}:
         return 255.0
-    return float((view.moments.mean + 3 * view.moments.std).max())
+    statistics = view.statistics
+    return float((statistics.mean + 3 * statistics.std).max())

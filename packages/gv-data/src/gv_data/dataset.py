@@ -2,15 +2,14 @@
 
 A sample is torchgeo's dictionary: ``image`` float32 (c, h, w) in physical units, ``valid`` bool
 (h, w), ``bounds`` and ``transform``; with labels also ``mask`` and ``edge``, int64 (h, w), where
-`IGNORE` marks what nobody labelled. Nothing is opened before the first window is asked for.
+`IGNORE` marks what nobody labelled, and ``label`` where images have one. Further rasters of the
+ground are on the same pixels under their own names, ``sar`` and ``sar_valid`` for example. Nothing
+is opened before the first window is asked for.
 """
 
-import os
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import geopandas as gpd
 import numpy as np
@@ -18,58 +17,23 @@ import pandas as pd
 import shapely
 import torch
 from affine import Affine
+from jaxtyping import Bool, Float, Int
 from torch.utils.data import Dataset
 
 from gv_data import polygons
-from gv_data.catalog import Image
 from gv_data.errors import CatalogError
 from gv_data.grid import Grid
+from gv_data.images import Image
 from gv_data.labels import Labels
-from gv_data.raster import Scene
+from gv_data.open_scenes import OpenScenes
+from gv_data.sources import IGNORE, Source
+from gv_data.truth import Truths
+from gv_data.windows import ImageSlice
 
 if TYPE_CHECKING:
     from gv_data.catalog import Catalog
 
 type Sample = dict[str, Any]
-
-IGNORE = 255
-"""Value of ``mask`` and ``edge`` where labels are not complete or there is no image."""
-
-_OPEN_SCENES = 32
-
-
-class ImageSlice(tuple[slice, slice]):
-    """torchgeo's ``GeoSlice`` (x and y as start:stop:step in CRS units) that knows its image.
-
-    Attributes:
-        row: Position of the image in the view; the coordinates are in its CRS.
-        seed: For the random choices made on this window.
-    """
-
-    row: int
-    seed: int
-
-    @classmethod
-    def of(cls, row: int, grid: Grid, seed: int) -> Self:
-        """The slice of a grid's ground and pixels."""
-        west, south, east, north = grid.bounds
-        made = cls(
-            (
-                slice(west, east, (east - west) / grid.width_px),
-                slice(south, north, (north - south) / grid.height_px),
-            )
-        )
-        made.row, made.seed = row, seed
-        return made
-
-    @property
-    def shape_hw(self) -> tuple[int, int]:
-        """Rows and columns of the window."""
-        x, y = self
-        return round((y.stop - y.start) / y.step), round((x.stop - x.start) / x.step)
-
-    def __reduce__(self) -> tuple[Callable[..., "ImageSlice"], tuple[Any, ...]]:
-        return _rebuilt, (tuple(self), self.row, self.seed)
 
 
 class CatalogDataset(Dataset[Sample]):
@@ -86,6 +50,7 @@ class CatalogDataset(Dataset[Sample]):
         gsd_m: float | None = None,
         labels: bool = True,
         edge_px: int = 2,
+        assets: Sequence[str] = (),
         transforms: Callable[[Sample, np.random.Generator], Sample] | None = None,
     ) -> None:
         """Look at a view; no file is touched.
@@ -95,6 +60,7 @@ class CatalogDataset(Dataset[Sample]):
             gsd_m: Ground sampling distance of the windows in metres; None keeps each image's own.
             labels: Whether samples carry ``mask`` and ``edge``.
             edge_px: Width of the outlines in ``edge``, in pixels of the window.
+            assets: Columns that name further rasters, which samples then carry too.
             transforms: Changes a sample; gets a generator seeded by the window.
 
         Raises:
@@ -104,45 +70,57 @@ class CatalogDataset(Dataset[Sample]):
         self.images = catalog.images
         if not self.images:
             raise CatalogError(f"there is no image in {catalog.said}")
-        bare = [image.id for image in self.images if image.vectors is None]
-        if labels and bare:
+        bare = self.images.unlabelled
+        if labels and len(bare):
             raise CatalogError(
                 f"{len(bare)} of {len(self.images)} images in {catalog.said} have no labels, "
-                f"{bare[0]} for one\n  try: the condition vectors IS NOT NULL, or gv-data index "
-                "... --labels FILE"
+                f"{self.images.ids[bare[0]]} for one\n  try: the condition vectors IS NOT NULL (or "
+                "mask, or label), or gv-data index ... --labels FILE"
             )
         self.gsd_m = gsd_m
         self.labels = labels
         self.edge_px = edge_px
+        self.assets = tuple(assets)
         self.transforms = transforms
-        self.grids = [image.grid.at_gsd(gsd_m) for image in self.images]
-        self._scenes: OrderedDict[Path, Scene] = OrderedDict()
-        self._process = os.getpid()
-        self._labels: dict[tuple[Path | str | bool | None, ...], Labels] = {}
+        self.grids = self.images.grids.at_gsd(gsd_m)
+        self._scenes = OpenScenes()
+        self._truths = Truths(self._scenes)
 
     @cached_property
     def index(self) -> gpd.GeoDataFrame:
-        """Footprints as torchgeo's samplers expect them.
+        """Footprints and times as torchgeo's samplers expect them.
+
+        Times are the columns ``start`` and ``end`` of the catalog where it has them; what has none
+        is there at any time.
 
         Raises:
             CatalogError: If the images do not share one CRS.
         """
-        crs = {None if i.grid.crs is None else i.grid.crs.to_wkt() for i in self.images}
-        if len(crs) != 1:
+        systems = [crs for crs, _ in self.grids.by_crs()]
+        if len(systems) != 1:
             raise CatalogError(
-                f"images in {len(crs)} CRSs have no common index; use gv_data.samplers"
+                f"images in {len(systems)} CRSs have no common index; use gv_data.samplers"
             )
-        always = pd.IntervalIndex.from_tuples(
-            [(pd.Timestamp.min, pd.Timestamp.max)] * len(self.images),
-            closed="both",
-            name="datetime",
-        )
         return gpd.GeoDataFrame(
-            {"filepath": [str(image.path) for image in self.images]},
-            geometry=[shapely.box(*grid.bounds) for grid in self.grids],
-            crs=self.images[0].grid.crs,
-            index=always,
+            {"filepath": self.images.files},
+            geometry=shapely.box(*self.grids.bounds.T),
+            crs=systems[0],
+            index=self._times,
         )
+
+    @cached_property
+    def _times(self) -> pd.IntervalIndex:
+        columns = self.catalog.sql("SELECT * FROM images LIMIT 0").column_names
+        ends = []
+        for name, unknown in (("start", pd.Timestamp.min), ("end", pd.Timestamp.max)):
+            said = f'"{name}"' if name in columns else "NULL"
+            table = self.catalog.sql(f"SELECT {said} AS time FROM images ORDER BY id")
+            times = pd.to_datetime(table["time"].to_pandas(), utc=True).dt.tz_localize(None)
+            ends.append(times.dt.as_unit("ns").fillna(unknown))
+        try:
+            return pd.IntervalIndex.from_arrays(*ends, closed="both", name="datetime")
+        except ValueError as error:
+            raise CatalogError(f"an image in {self.catalog.said} ends before it starts") from error
 
     @property
     def res(self) -> tuple[float, float]:
@@ -157,14 +135,52 @@ class CatalogDataset(Dataset[Sample]):
         """Read one window.
 
         Args:
-            index: An `ImageSlice`; or a torchgeo ``GeoSlice`` with steps, read from the first image
-                that holds its centre; or the position of an image, read whole.
+            index: An `ImageSlice`; or torchgeo's ``GeoSlice``, which is read from all images there
+                and then, the first where several show the same; or the position of an image, read
+                whole.
 
         Returns:
             The sample.
+
+        Raises:
+            IndexError: If no image is there.
         """
-        query = self._placed(index)
-        image, grid = self.images[query.row], self._window(query)
+        parts = self._parts(index)
+        query = parts[0]
+        sample = self._sample(query)
+        for part in parts[1:]:
+            if sample["valid"].all():
+                break
+            _fill(sample, self._sample(part), self.assets)
+        if self.transforms is not None:
+            sample = self.transforms(sample, np.random.default_rng(query.seed))
+        return {key: _tensor(value) for key, value in sample.items()}
+
+    def _parts(self, query: "ImageSlice | tuple[slice, ...] | int") -> Sequence[ImageSlice]:
+        """The window in each image that shows some of it."""
+        if isinstance(query, ImageSlice):
+            return [query]
+        if not isinstance(query, tuple):
+            row = range(len(self))[query]
+            return [ImageSlice.of(row, self.grids[row], 0)]
+        x, y, *times = query
+        rows = self.index.sindex.query(shapely.box(x.start, y.start, x.stop, y.stop))
+        if times:
+            begun = self._times.left[rows] <= pd.Timestamp(times[0].stop)
+            rows = rows[begun & (self._times.right[rows] >= pd.Timestamp(times[0].start))]
+        if not len(rows):
+            raise IndexError(f"no image at {x.start} to {x.stop}, {y.start} to {y.stop}")
+        step_x, step_y = self.res
+        slices = (
+            slice(x.start, x.stop, x.step or step_x),
+            slice(y.start, y.stop, y.step or step_y),
+        )
+        return [ImageSlice.made(slices, row, 0) for row in np.sort(rows).tolist()]
+
+    def _sample(self, query: ImageSlice) -> Sample:
+        """A window of one image, as arrays."""
+        image = self.images[query.row]
+        grid = _window(query, image.grid)
         values, valid = self._read(image, grid)
         sample: Sample = {
             "image": values,
@@ -173,96 +189,109 @@ class CatalogDataset(Dataset[Sample]):
             "transform": np.array(grid.transform, float),
             "id": image.id,
         }
-        if self.labels:
-            sample |= self._truth(image, grid, valid)
-        if self.transforms is not None:
-            sample = self.transforms(sample, np.random.default_rng(query.seed))
-        return {key: _tensor(value) for key, value in sample.items()}
+        for name in self.assets:
+            sample[name], sample[f"{name}_valid"] = self._asset(image, name, grid)
+        return sample | self._truth(image, grid, valid) if self.labels else sample
 
-    def _placed(self, query: "ImageSlice | tuple[slice, ...] | int") -> ImageSlice:
-        if isinstance(query, ImageSlice):
-            return query
-        if isinstance(query, int):
-            return ImageSlice.of(query, self.grids[query], 0)
-        x, y = query[0], query[1]
-        centre = shapely.Point((x.start + x.stop) / 2, (y.start + y.stop) / 2)
-        rows = np.flatnonzero(self.index.contains(centre).to_numpy())
-        if not len(rows):
-            raise IndexError(f"no image at {centre.x}, {centre.y}")
-        step_x, step_y = self.res
-        made = ImageSlice(
-            (slice(x.start, x.stop, x.step or step_x), slice(y.start, y.stop, y.step or step_y))
-        )
-        made.row, made.seed = int(rows[0]), 0
-        return made
-
-    def _window(self, query: ImageSlice) -> Grid:
-        """The pixels of a query, in the orientation of its image."""
-        x, y = query
-        height, width = query.shape_hw
-        own = self.images[query.row].grid.transform
-        across, down = (x.step if own.a > 0 else -x.step), (y.step if own.e > 0 else -y.step)
-        corner = (x.start if own.a > 0 else x.stop, y.start if own.e > 0 else y.stop)
-        transform = Affine(across, 0, corner[0], 0, down, corner[1])
-        return Grid(self.images[query.row].grid.crs, transform, height, width)
-
-    def _read(self, image: Image, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
-        top, left, bottom, right = image.grid.rows_columns(grid.bounds)
+    def _read(
+        self, image: Image, grid: Grid
+    ) -> tuple[Float[np.ndarray, "c h w"], Bool[np.ndarray, "h w"]]:
+        top, left, bottom, right = window = image.in_file(grid)
         row, column = image.origin
-        window = (top + row, left + column, bottom + row, right + column)
-        scene = self._scene(image)
-        values, valid = scene.read(window, grid.shape_hw)
-        inside = np.ix_(
-            _inside(top, bottom, grid.height_px, row, image.grid.height_px, scene.grid.height_px),
-            _inside(left, right, grid.width_px, column, image.grid.width_px, scene.grid.width_px),
-        )
+        with self._scenes.lent(image.path, image.driver, image.source) as scene:
+            values, valid = scene.read(window, grid.shape_hw)
+            file_hw = scene.grid.shape_hw
+        if image.grid.shape_hw == file_hw:
+            return values, valid
         shown = np.zeros_like(valid)
-        shown[inside] = valid[inside]
-        return np.where(shown, values, np.float32(0)), shown
+        height, width = image.grid.shape_hw
+        down = _inside(top - row, bottom - row, grid.height_px, row, height, file_hw[0])
+        across = _inside(left - column, right - column, grid.width_px, column, width, file_hw[1])
+        shown[np.ix_(down, across)] = True
+        np.copyto(values, 0, where=~shown)
+        return values, valid & shown
+
+    def objects(
+        self,
+    ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"], Float[np.ndarray, "n 2"]]:
+        """Every label polygon on every image it touches.
+
+        Returns:
+            Position of the image; number of the label, the same wherever it is seen; x and y of the
+            label's middle in the CRS of the image.
+        """
+        found, first, count = [], {}, 0
+        for rows in self.images.by_labels():
+            labels = self.labels_of(self.images[int(rows[0])])
+            if labels not in first:
+                first[labels], count = count, count + len(labels)
+            image, label, centres = labels.on_images(self.images.grids[rows])
+            found.append((rows[image], label + first[labels], centres))
+        if not found:
+            return np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 2))
+        owners, numbers, centres = map(np.concatenate, zip(*found, strict=True))
+        return owners, numbers, centres
 
     def labels_of(self, image: Image) -> Labels:
-        """The labels of an image, read once."""
-        key = (image.vectors, image.labelled_area, image.labels_crs, image.labels_swapped)
-        if key not in self._labels:
-            self._labels[key] = Labels.of(image)
-        return self._labels[key]
+        """The polygons of an image, read once."""
+        return self._truths.labels(image)
+
+    def _asset(
+        self, image: Image, name: str, grid: Grid
+    ) -> tuple[Float[np.ndarray, "c h w"], Bool[np.ndarray, "h w"]]:
+        """Another raster of the image's ground, on the same pixels."""
+        if name not in image.assets:
+            raise CatalogError(f"{image.id} has no {name}\n  try: the condition {name} IS NOT NULL")
+        with self._scenes.lent(image.assets[name], None, Source(image.source.root)) as scene:
+            if grid.crs is None or scene.grid.crs is None:  # pixel by pixel, as indexing checked
+                return scene.read(image.in_file(grid), grid.shape_hw)
+            return scene.on(grid)
 
     def _truth(self, image: Image, grid: Grid, valid: np.ndarray) -> Sample:
-        truth = self.labels_of(image).on(grid)
-        known = valid & truth.labelled
-        edge = polygons.outline(truth.instances, width_px=self.edge_px)
-        return {
-            "mask": np.where(known, truth.instances > 0, IGNORE).astype(np.int64),
-            "edge": np.where(known, edge, IGNORE).astype(np.int64),
-        }
-
-    def _scene(self, image: Image) -> Scene:
-        """The open file of an image; the least recently used one is closed when there are many."""
-        if self._process != os.getpid():  # forked: the parent's files share their positions with us
-            self._scenes, self._process = OrderedDict(), os.getpid()
-        if image.path in self._scenes:
-            self._scenes.move_to_end(image.path)
-        else:
-            self._scenes[image.path] = Scene(image.path, driver=image.driver)
-            if len(self._scenes) > _OPEN_SCENES:
-                self._scenes.popitem(last=False)[1].close()
-        return self._scenes[image.path]
+        truth: Sample = {}
+        if image.label is not None:
+            truth["label"] = np.int64(image.source.classes.index(image.label))
+        found = self._truths.on(image, grid)
+        if found is not None:
+            known = valid & found.labelled
+            edge = polygons.outline(found.instances, width_px=self.edge_px)
+            truth["mask"] = np.where(known, found.classes, IGNORE).astype(np.int64)
+            truth["edge"] = np.where(known, edge, IGNORE).astype(np.int64)
+        return truth
 
     def close(self) -> None:
         """Close all files; the next window opens them again."""
-        for scene in self._scenes.values():
-            scene.close()
-        self._scenes.clear()
+        self._scenes.close()
 
     def __getstate__(self) -> dict[str, Any]:
         """Open files stay behind when a worker process gets a copy."""
-        return {**self.__dict__, "_scenes": OrderedDict(), "_labels": {}}
+        scenes = OpenScenes()
+        return {**self.__dict__, "_scenes": scenes, "_truths": Truths(scenes)}
 
 
-def _rebuilt(slices: tuple[slice, slice], row: int, seed: int) -> ImageSlice:
-    made = ImageSlice(slices)
-    made.row, made.seed = row, seed
-    return made
+def _window(query: ImageSlice, own: Grid) -> Grid:
+    """The pixels of a query, in the orientation of its image."""
+    x, y = query
+    height, width = query.shape_hw
+    across, down = (
+        (x.step if own.transform.a > 0 else -x.step),
+        (y.step if own.transform.e > 0 else -y.step),
+    )
+    left, top = (x.start if across > 0 else x.stop), (y.start if down > 0 else y.stop)
+    return Grid(own.crs, Affine(across, 0, left, 0, down, top), height, width)
+
+
+def _fill(sample: Sample, other: Sample, assets: Sequence[str]) -> None:
+    """Take from another image of the same window what the first does not show."""
+    groups = [
+        ("valid", ("image", "mask", "edge")),
+        *((f"{name}_valid", (name,)) for name in assets),
+    ]
+    for valid, keys in groups:
+        new = other[valid] & ~sample[valid]
+        for key in (*keys, valid):
+            if key in sample:
+                np.copyto(sample[key], other[key], where=new)
 
 
 def _inside(

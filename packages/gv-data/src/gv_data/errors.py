@@ -22,3 +22,7 @@ class VectorError(DataError):
 
 class CatalogError(DataError):
     """A catalog is missing, damaged, or asked for what it does not hold."""
+
+
+class SampleError(DataError):
+    """A sample or a batch cannot be changed as asked."""

@@ -1,12 +1,20 @@
 """What a check says: findings for people, in the order in which they came up."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from gv_data.errors import DataError
+
+type Level = Literal["failure", "warning", "note"]
+
+LEVELS: tuple[Level, ...] = get_args(Level.__value__)
+"""The worst first."""
+
+SHOWN = 3
+"""Examples that are named in a line."""
 
 
 @dataclass(frozen=True)
@@ -14,16 +22,19 @@ class Finding:
     """Something that would ruin a map.
 
     Attributes:
-        level: A warning may be wrong or harmless; a failure should stop the work.
+        level: A failure should stop the work; a warning may be wrong or harmless; a note is a fact
+            that is harmless here and surprises elsewhere.
         rule: Short name of the rule.
         text: One line: the facts, with the values that disagree.
-        hint: The way out, as a command or an option.
+        hint: The way out, as a command or an option; empty where none is needed.
+        examples: All images or files that it is about, where it is about some.
     """
 
-    level: Literal["warning", "failure"]
+    level: Level
     rule: str
     text: str
     hint: str
+    examples: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,19 +59,38 @@ class Findings:
         self._end = time.monotonic() + seconds
         self._longest_s = 0.0
         self._found: list[Finding] = []
+        self._unreadable: dict[str, str] = {}
         self._applied: dict[str, None] = {}
 
     def apply(self, rule: str) -> None:
         """Note that a rule was applied; it has passed if nothing is found."""
         self._applied[rule] = None
 
-    def warn(self, rule: str, text: str, hint: str) -> None:
-        """Note what may be wrong."""
-        self._found.append(Finding("warning", rule, text, hint))
+    def add(self, finding: Finding | None) -> None:
+        """Note what another rule says, if it says something."""
+        if finding is not None:
+            self._found.append(finding)
 
-    def fail(self, rule: str, text: str, hint: str) -> None:
+    def note(self, rule: str, text: str, hint: str = "", examples: Sequence[str] = ()) -> None:
+        """Note what is harmless, but good to know."""
+        self.add(Finding("note", rule, text, hint, tuple(examples)))
+
+    def warn(self, rule: str, text: str, hint: str, examples: Sequence[str] = ()) -> None:
+        """Note what may be wrong."""
+        self.add(Finding("warning", rule, text, hint, tuple(examples)))
+
+    def fail(self, rule: str, text: str, hint: str, examples: Sequence[str] = ()) -> None:
         """Note what is wrong."""
-        self._found.append(Finding("failure", rule, text, hint))
+        self.add(Finding("failure", rule, text, hint, tuple(examples)))
+
+    def unreadable(self, reason: str) -> None:
+        """Note that a file cannot be read; files are told together, each once.
+
+        Args:
+            reason: Names the file; a second line is the way out.
+        """
+        text, _, hint = reason.partition("\n")
+        self._unreadable[text] = hint.strip() or "fetch the file again, or leave it out"
 
     @contextmanager
     def looking(self) -> Iterator[None]:
@@ -70,8 +100,7 @@ class Findings:
         try:
             yield
         except (DataError, OSError) as error:
-            text, _, hint = str(error).partition("\n")
-            self.fail("readable", text, hint.strip() or "fetch the file again, or leave it out")
+            self.unreadable(str(error))
         self._longest_s = max(self._longest_s, time.monotonic() - started)
 
     @property
@@ -81,7 +110,32 @@ class Findings:
 
     def close(self, images: int) -> Checked:
         """All that was found, failures first."""
-        findings = sorted(self._found, key=lambda finding: finding.level)
+        if self._unreadable:
+            (text, hint), *others = self._unreadable.items()
+            said = f"{len(others) + 1:,} files cannot be read: {text}" if others else text
+            self.fail("readable", said, hint, tuple(self._unreadable))
+        findings = sorted(self._found, key=lambda finding: LEVELS.index(finding.level))
         wrong = {finding.rule for finding in findings}
         passed = tuple(rule for rule in self._applied if rule not in wrong)
         return Checked(tuple(findings), passed, images)
+
+
+def some(names: Sequence[str]) -> str:
+    """The first names, and how many more there are.
+
+    Examples:
+        >>> some(["a", "b", "c", "d"])
+        'a, b, c and 1 more'
+    """
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """A number of things.
+
+    Examples:
+        >>> counted(1, "image"), counted(1200, "image"), counted(2, "class", "classes")
+        ('1 image', '1,200 images', '2 classes')
+    """
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"

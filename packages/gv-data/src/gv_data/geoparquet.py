@@ -6,6 +6,7 @@ DuckDB read a part of the file without the rest. Pages carry checksums, which re
 
 import json
 import struct
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -82,8 +83,13 @@ class Sink:
         self._kinds: set[str] = set()
         self._low = np.full(2, np.inf)
         self._high = np.full(2, -np.inf)
+        self._out = path.open("wb")  # ours to close: Arrow leaves it open when the disk is full
         self._file = pq.ParquetWriter(
-            path, self._schema, compression="zstd", write_page_checksum=True, store_schema=False
+            self._out,
+            self._schema,
+            compression="zstd",
+            write_page_checksum=True,
+            store_schema=False,
         )
 
     def write(self, attributes: pd.DataFrame, geometries: np.ndarray) -> None:
@@ -95,8 +101,9 @@ class Sink:
         """
         table = pa.Table.from_pandas(attributes, schema=self._attributes, preserve_index=False)
         boxes = shapely.bounds(geometries)
+        nowhere = pa.array(np.isnan(boxes).any(axis=1))
         box = pa.StructArray.from_arrays(
-            [pa.array(side, from_pandas=True) for side in boxes.T], names=_SIDES
+            [pa.array(side, from_pandas=True) for side in boxes.T], names=_SIDES, mask=nowhere
         )
         columns = [*table.columns, pa.array(shapely.to_wkb(geometries), pa.binary()), box]
         self._file.write_table(pa.Table.from_arrays(columns, schema=self._schema))
@@ -104,10 +111,16 @@ class Sink:
         self._low = np.fmin(self._low, np.fmin.reduce(boxes[:, :2], initial=np.inf))
         self._high = np.fmax(self._high, np.fmax.reduce(boxes[:, 2:], initial=-np.inf))
 
-    def finish(self) -> None:
-        """Write the footer and close the file."""
-        self._file.add_key_value_metadata({"geo": json.dumps(self._metadata())})
+    def finish(self, metadata: Mapping[str, str] | None = None) -> None:
+        """Write the footer and close the file.
+
+        Args:
+            metadata: What else the footer says, by key.
+        """
+        geo = {"geo": json.dumps(self._metadata())}
+        self._file.add_key_value_metadata({**(metadata or {}), **geo})
         self._file.close()
+        self._out.close()
 
     def __enter__(self) -> Self:
         return self
@@ -116,6 +129,8 @@ class Sink:
         if failure is not None:
             with suppress(OSError, pa.ArrowException):  # the failure is what should be heard of
                 self._file.close()
+            with suppress(OSError):
+                self._out.close()
 
     def _metadata(self) -> dict[str, object]:
         column = {

@@ -6,14 +6,13 @@ units in EPSG:3857 is 0.13 m at 27 degrees north.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import shapely
 from affine import Affine
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pyproj import CRS, Geod, Transformer
 from pyproj.exceptions import ProjError
 
@@ -78,19 +77,8 @@ class Grid:
         Raises:
             RasterError: If the image is not georeferenced.
         """
-        if self.crs is None:
-            raise RasterError("an image without CRS has no size on the ground")
-        # long enough for the digits of the inverse geodesic, short enough to be local
-        down, across = min(50, self.height_px / 2), min(50, self.width_px / 2)
-        row, column = self.height_px / 2, self.width_px / 2
-        lon, lat = self._to_lonlat(
-            (column - across, row),
-            (column + across, row),
-            (column, row - down),
-            (column, row + down),
-        )
-        width_m = _GEOD.inv(lon[0], lat[0], lon[1], lat[1])[2] / (2 * across)
-        height_m = _GEOD.inv(lon[2], lat[2], lon[3], lat[3])[2] / (2 * down)
+        transforms, shapes_hw = np.array([self.transform[:6]]), np.array([self.shape_hw])
+        height_m, width_m = pixel_sizes_m(self.crs, transforms, shapes_hw)[0].tolist()
         return height_m, width_m
 
     @property
@@ -119,8 +107,7 @@ class Grid:
         """
         if gsd_m is None:
             return self
-        if not 0 < gsd_m < math.inf:
-            raise RasterError(f"a ground sampling distance is above 0 m, got {gsd_m}")
+        check_gsd(gsd_m)
         height_m, width_m = self.pixel_m
         return self.scaled(gsd_m / height_m, gsd_m / width_m)
 
@@ -153,8 +140,9 @@ class Grid:
     def rows_columns(self, bounds: Bounds) -> tuple[float, float, float, float]:
         """First row, first column, last row, last column (corners, not rounded) of some bounds."""
         west, south, east, north = bounds
-        c0, r0 = ~self.transform @ (west, north)
-        c1, r1 = ~self.transform @ (east, south)
+        across, _, left, _, down, top, *_ = self.transform
+        c0, c1 = (west - left) / across, (east - left) / across
+        r0, r1 = (north - top) / down, (south - top) / down
         return min(r0, r1), min(c0, c1), max(r0, r1), max(c0, c1)
 
     def lonlat_bounds(self) -> Bounds:
@@ -176,28 +164,92 @@ class Grid:
             np.linspace(0, size, 2 + min(15, int(size * side_m / _STRAIGHT_M)))[:-1]
             for size, side_m in zip(self.shape_hw, self.pixel_m, strict=True)
         )
-        lon, lat = self._to_lonlat(
-            *((column, 0) for column in columns),
-            *((width, row) for row in rows),
-            *((width - column, height) for column in columns),
-            *((0, height - row) for row in rows),
+        ring = np.concatenate(
+            [
+                [(column, 0) for column in columns],
+                [(width, row) for row in rows],
+                [(width - column, height) for column in columns],
+                [(0, height - row) for row in rows],
+            ]
         )
+        transform = np.array(self.transform[:6])
+        lon, lat = lonlat(self.crs, corners(transform, ring[:, 0], ring[:, 1]))
         if np.abs(np.diff(lon, append=lon[0])).max() > 180:
             raise RasterError("an image across the antimeridian is not supported: cut it there")
         return shapely.Polygon(list(zip(lon, lat, strict=True)))
 
-    def _to_lonlat(self, *corners: tuple[float, float]) -> tuple[Sequence[float], Sequence[float]]:
-        """Longitudes and latitudes of some (column, row)."""
-        if self.crs is None:
-            raise RasterError("an image without CRS has no place on the ground")
-        x, y = zip(*(self.transform @ corner for corner in corners), strict=True)
-        try:
-            lon, lat = Transformer.from_crs(self.crs, _LONLAT, always_xy=True).transform(x, y)
-        except ProjError as error:
-            raise RasterError(
-                f"{self.crs.name!r} cannot be related to the Earth: {error}"
-            ) from error
-        # half a pixel beyond a pole is usual, metres taken for degrees are not
-        if not all(map(math.isfinite, (*lon, *lat))) or max(map(abs, lat)) > 91:
-            raise RasterError(f"the image does not lie on the Earth: {self.bounds} in {self.crs}")
-        return lon, lat
+
+def check_gsd(gsd_m: float) -> None:
+    """Refuse a ground sampling distance that no pixel can have."""
+    if not 0 < gsd_m < math.inf:
+        raise RasterError(f"a ground sampling distance is above 0 m, got {gsd_m}")
+
+
+def corners(
+    transforms: Float[np.ndarray, "*n 6"],
+    columns: Float[np.ndarray, " *n"],
+    rows: Float[np.ndarray, " *n"],
+) -> tuple[Float[np.ndarray, " *n"], Float[np.ndarray, " *n"]]:
+    """X and y of some (column, row), as `affine.Affine` has them to the last digit.
+
+    Args:
+        transforms: Six coefficients a transform.
+        columns: Pixel corners, not necessarily whole numbers.
+        rows: As many.
+    """
+    a, b, c, d, e, f = np.moveaxis(transforms, -1, 0)
+    return columns * a + rows * b + c, columns * d + rows * e + f
+
+
+def pixel_sizes_m(
+    crs: CRS | None, transforms: Float[np.ndarray, "n 6"], shapes_hw: Int[np.ndarray, "n 2"]
+) -> Float[np.ndarray, "n 2"]:
+    """Height and width of the central pixel of grids in one CRS, in metres on the ground.
+
+    Args:
+        crs: Their CRS.
+        transforms: Six coefficients a grid.
+        shapes_hw: Rows and columns.
+
+    Raises:
+        RasterError: If there is no CRS, or a grid does not lie on the Earth.
+    """
+    if crs is None:
+        raise RasterError("an image without CRS has no size on the ground")
+    middle = shapes_hw / 2
+    # long enough for the digits of the inverse geodesic, short enough to be local
+    reach = np.minimum(50, middle)
+    ends = np.array([(0, -1), (0, 1), (-1, 0), (1, 0)])  # left, right, top and bottom
+    rows, columns = np.moveaxis(middle[:, None] + ends * reach[:, None], -1, 0)
+    lon, lat = lonlat(crs, corners(transforms[:, None], columns, rows))
+    starts, stops = (np.stack([lon[:, n::2], lat[:, n::2]]) for n in (0, 1))
+    _, _, metres = _GEOD.inv(*starts, *stops)
+    return metres[:, ::-1] / (2 * reach)
+
+
+def lonlat(
+    crs: CRS | None, xy: tuple[Float[np.ndarray, " *n"], Float[np.ndarray, " *n"]]
+) -> tuple[Float[np.ndarray, " *n"], Float[np.ndarray, " *n"]]:
+    """Longitudes and latitudes (OGC:CRS84) of coordinates in units of a CRS.
+
+    Raises:
+        RasterError: If there is no CRS, it has no relation to the Earth, or a point is not on it.
+    """
+    if crs is None:
+        raise RasterError("an image without CRS has no place on the ground")
+    try:
+        lon, lat = _to_lonlat(crs).transform(*xy)
+    except ProjError as error:
+        raise RasterError(f"{crs.name!r} cannot be related to the Earth: {error}") from error
+    # half a pixel beyond a pole is usual, metres taken for degrees are not
+    lost = ~(np.isfinite(lon) & (np.abs(lat) <= 91))
+    if lost.any():
+        x, y = (values[lost][0] for values in xy)
+        raise RasterError(f"the image does not lie on the Earth: x {x:.9g}, y {y:.9g} in {crs}")
+    return lon, lat
+
+
+@lru_cache(maxsize=1024)
+def _to_lonlat(crs: CRS) -> Transformer:
+    """From a CRS to degrees; made in milliseconds, so kept."""
+    return Transformer.from_crs(crs, _LONLAT, always_xy=True)

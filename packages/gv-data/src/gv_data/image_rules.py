@@ -1,6 +1,8 @@
 """Rules about training and validation images that need a look at their pixels."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -8,17 +10,25 @@ import shapely
 from jaxtyping import Bool, Float
 
 from gv_data.alignment import Correlation, correlate, step_m
-from gv_data.catalog import Image
-from gv_data.findings import Findings
+from gv_data.catalog import Catalog
+from gv_data.file_rules import Track, untracked
+from gv_data.findings import Findings, some
 from gv_data.glance import SIDE, Void, glance, unmarked_void
 from gv_data.grid import Grid
+from gv_data.images import Image
 from gv_data.labels import Labels
+from gv_data.measuring import pieces
 from gv_data.raster import Scene
+from gv_data.sources import Source
+from gv_data.thumbnails import LabelFiles
 
 type Half = Literal["north", "south", "west", "east"]
 
 LABEL_BYTES_MAX = 20 * 2**20
 """Larger label files take longer to read than a check may last."""
+
+MASK_PIECES_MAX = 64
+"""Pieces of a mask, of some megabytes each, that are read for the values it holds."""
 
 ALONE_MIN = 25
 """Labels on an image that can tell a shift by themselves; images with fewer are taken together."""
@@ -39,52 +49,74 @@ _OPPOSITE: Mapping[Half, Half] = {
 }
 
 
-def look_at_images(findings: Findings, images: Sequence[Image], gsd_m: float, seed: int) -> int:
+def look_at_images(
+    findings: Findings,
+    *views: Catalog,
+    gsd_m: float | None,
+    seed: int,
+    count: int | None = None,
+    label_bytes_max: float | None = None,
+    files: LabelFiles | None = None,
+    track: Track = untracked,
+) -> int:
     """Look at files in random order while there is time.
 
     Args:
         findings: Where to note what is found.
-        images: Rows of a catalog; parts of one file are looked at together.
-        gsd_m: Ground sampling distance of training.
+        views: The images; parts of one file are looked at together.
+        gsd_m: Ground sampling distance of training; None: that of each image.
         seed: Decides the order.
+        count: How many files to look at; None: all.
+        label_bytes_max: Larger label files are not read; None: `LABEL_BYTES_MAX`.
+        files: The label files read so far.
+        track: Shows progress.
 
     Returns:
         Number of files looked at.
     """
-    files = list({image.path: image for image in images}.values())
-    known: dict[tuple[object, ...], Labels | None] = {}
+    rows = {
+        file: (view.images, row) for view in views for row, file in enumerate(view.images.files)
+    }
+    order = np.random.default_rng(seed).permutation(list(rows))[:count].tolist()
+    labels = _SmallFiles(findings, files or LabelFiles(), label_bytes_max or LABEL_BYTES_MAX)
     voids: dict[str, Void] = {}
     halves: dict[str, Half] = {}
+    strange: dict[str, list[float]] = {}
     fits = _Fits()
     looked = 0
-    for position in np.random.default_rng(seed).permutation(len(files)):
+    for file in track(order, "looking", len(order)):
         if looked and not findings.in_time:
             break
-        image = files[position]
+        images, row = rows[file]
+        image = images[row]
         name = image.path.name
-        with findings.looking(), Scene(image.path, driver=image.driver) as scene:
+        with (
+            findings.looking(),
+            Scene(image.path, driver=image.driver, source=image.source) as scene,
+        ):
             seen = glance(scene, gsd_m, in_time=lambda: findings.in_time)
             looked += 1
             void = unmarked_void(seen, scene.dtype)
             if void is not None:
                 voids[name] = void
-            key = (image.vectors, image.labelled_area, image.labels_crs, image.labels_swapped)
-            if key not in known:
-                known[key] = None  # a file that cannot be read is told once
-                known[key] = _labels(findings, image)
-            labels = known[key]
-            if labels is None or scene.grid.crs is None:
+            if image.mask is not None and image.source.classes:
+                findings.apply("mask-values")
+                if values := _strange_values(image.mask, image.source):
+                    strange[image.mask.name] = values
+            known = labels.of(image)
+            if known is None or scene.grid.crs is None:
                 continue
-            centres = _centres(scene.grid, labels)
+            centres = _centres(scene.grid, known)
             if image.labelled_area is None:
                 findings.apply("one-sided-labels")
                 half = empty_half(scene.grid, centres, seen.shares > 0.5)
                 if half is not None:
                     halves[name] = half
-            fits.add(image, _fit(scene, labels, centres))
+            fits.add(image, _fit(scene, known, centres))
     if looked:
         report_voids(findings, voids)
         _report_halves(findings, halves)
+        _report_strange(findings, strange)
         fits.report(findings)
     return looked
 
@@ -104,6 +136,7 @@ def report_voids(findings: Findings, voids: Mapping[str, Void]) -> None:
             f"{void.share:.0%} of {name} is {void.value:g} in all bands, joined to its edges, and "
             f"no nodata is set{_more(voids)}",
             f"rio edit-info --nodata {void.value:g} {name}, if that is no ground",
+            tuple(voids),
         )
 
 
@@ -115,6 +148,21 @@ def _report_halves(findings: Findings, halves: Mapping[str, Half]) -> None:
             f"all labels of {name} lie in its {_OPPOSITE[half]} half: is the {half} half "
             f"unlabelled? it counts as empty ground{_more(halves)}",
             "--labelled-area FILE with the area in which labels are complete",
+            tuple(halves),
+        )
+
+
+def _report_strange(findings: Findings, strange: Mapping[str, Sequence[float]]) -> None:
+    if strange:
+        values = sorted(set(chain.from_iterable(strange.values())))
+        said = some([f"{value:g}" for value in values])
+        findings.warn(
+            "mask-values",
+            f"masks hold {said}, which no class names: such pixels count as unknown "
+            f"({some(list(strange))})",
+            f"gv-data index ... --classes with {values[0]:g}=NAME, or --ignore {values[0]:g} if it "
+            "says nothing",
+            tuple(strange),
         )
 
 
@@ -123,19 +171,44 @@ def _more(found: Mapping[str, object]) -> str:
     return f"; the same in {more:,} more image{'s' if more > 1 else ''}" if more else ""
 
 
-def _labels(findings: Findings, image: Image) -> Labels | None:
-    if image.vectors is None:
-        return None
-    size = image.vectors.stat().st_size
-    if size > LABEL_BYTES_MAX:
-        findings.warn(
-            "shifted-labels",
-            f"{image.vectors.name} has {size / 2**20:,.0f} MiB, too much to look for labels that "
-            "are shifted or on one side only in the time of a check",
-            "gv-data index with labels cut to the images, if you are not sure of them",
-        )
-        return None
-    return Labels.of(image)
+def _strange_values(mask: Path, source: Source) -> list[float]:
+    """Values of a mask that are neither a class nor ignored, on pieces spread over it."""
+    known = {*(source.mask_values or range(len(source.classes))), *source.ignore}
+    found: set[float] = set()
+    with Scene(mask, source=Source(source.root)) as scene:
+        whole = list(pieces(scene, (0, 0, *scene.grid.shape_hw)))
+        for piece in whole[:: -(-len(whole) // MASK_PIECES_MAX)]:
+            values, there = scene.stored(*piece)
+            found |= set(np.unique(values[0][there]).tolist())
+    return sorted(found - known)
+
+
+class _SmallFiles:
+    """Label files that are not too large to be read in the time of a check."""
+
+    def __init__(self, findings: Findings, files: LabelFiles, bytes_max: float) -> None:
+        self._findings = findings
+        self._files = files
+        self._bytes_max = bytes_max
+        self._large: set[Path] = set()
+
+    def of(self, image: Image) -> Labels | None:
+        """The polygons of an image; None if it has none, or they are too many, which is told."""
+        if image.vectors is None or image.vectors in self._large:
+            return None
+        size = image.vectors.stat().st_size
+        if size > self._bytes_max:
+            self._large.add(image.vectors)
+            self._findings.warn(
+                "shifted-labels",
+                f"{image.vectors.name} has {size / 2**20:,.0f} MiB, too much to look for labels "
+                "that are shifted or on one side only in the time of a check",
+                "gv-data check CATALOG takes the time; or gv-data index with labels cut to the "
+                "images",
+                (image.vectors.name,),
+            )
+            return None
+        return self._files.of(image)
 
 
 def _centres(grid: Grid, labels: Labels) -> Float[np.ndarray, "n 2"]:
@@ -235,4 +308,5 @@ class _Fits:
                 f"{name} fit best {shift} (peak {shift.peak:.1f} x the scatter, where they are "
                 f"{shift.unmoved:.1f} x){_more(wrong)}",
                 "look at them over the image in QGIS, and move them there if that is so",
+                tuple(wrong),
             )

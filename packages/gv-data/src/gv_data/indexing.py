@@ -5,48 +5,27 @@ moments of its values are kept, so that nothing needs to be opened again to choo
 normalise. Broken files are recorded and left out; the rest goes on.
 """
 
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import geopandas as gpd
 import pyarrow as pa
-import pyarrow.parquet as pq
-from pyproj import CRS
 
-from gv_data import atomic, vector
-from gv_data.catalog import IMAGES, SCHEMA, STATISTICS, Catalog
+from gv_data import atomic, statistics_table, table_files
+from gv_data.catalog import Catalog
+from gv_data.catalog_statistics import measure_catalog
+from gv_data.engine import mapped
 from gv_data.errors import CatalogError, DataError
+from gv_data.image_row import Part, check_beside, describe, open_image, whole
+from gv_data.inputs import Beside, Input, find
 from gv_data.labels import Labels
+from gv_data.locations import beyond, common_folder, is_remote, located
 from gv_data.raster import Scene
-from gv_data.statistics import Moments
-
-SUFFIXES = (".tif", ".tiff", ".jp2", ".png", ".jpg", ".jpeg")
-"""Endings of files that are taken for images when a folder is indexed."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """A rectangle of an image that becomes a row of its own.
-
-    Attributes:
-        name: Added to the image's id.
-        row: First row in the file.
-        column: First column in the file.
-        height_px: Rows.
-        width_px: Columns.
-        split: ``train`` or ``val``.
-    """
-
-    name: str
-    row: int
-    column: int
-    height_px: int
-    width_px: int
-    split: str | None = None
+from gv_data.sources import Source
+from gv_data.statistics import Statistics
+from gv_data.tables import IMAGES
 
 
 @dataclass(frozen=True)
@@ -75,6 +54,11 @@ class Indexed:
     dropped: int
     unlabelled: int
 
+    @classmethod
+    def nothing(cls, catalog: Catalog) -> Self:
+        """All files were there already."""
+        return cls(catalog, catalog.where("false"), 0, (), 0, 0, 0, 0, 0)
+
     @property
     def labels_said(self) -> str:
         """How many labels lie where, and what had to be done to them, for people."""
@@ -90,6 +74,15 @@ class Indexed:
         return ", ".join(parts)
 
 
+@dataclass(frozen=True)
+class _Found:
+    """What an image holds: the row, statistics and label numbers of each of its parts."""
+
+    parts: list[tuple[dict[str, Any], Statistics | None, set[int]]]
+    reached: bool
+    """Whether labels are complete anywhere on it."""
+
+
 def index(
     inputs: Sequence[Path],
     out: Path,
@@ -98,11 +91,24 @@ def index(
     labelled_area: Path | None = None,
     labels_crs: str | None = None,
     swap_xy: bool = False,
+    label_column: str | None = None,
+    masks: Path | None = None,
+    class_folders: bool = False,
+    classes: Sequence[str] = (),
+    mask_values: Sequence[int] = (),
+    ignore: Sequence[int] = (),
+    pairs: Mapping[str, Path] | None = None,
+    bands: Sequence[str] = (),
+    scale: Sequence[float] = (),
+    offset: Sequence[float] = (),
+    nodata: float | None = None,
     place: str | None = None,
     append: bool = False,
+    update: bool = False,
+    measured: bool = True,
     georeference: bool = True,
     parts: Callable[[Scene, Labels | None], Sequence[Part]] | None = None,
-    track: Callable[[Sequence[Path]], Iterable[Path]] = iter,
+    track: Callable[[Iterator[Any], int], Iterable[Any]] = lambda found, total: found,
 ) -> Indexed:
     """Make or extend a catalog.
 
@@ -115,79 +121,232 @@ def index(
             and nothing counted. None means everywhere.
         labels_crs: CRS that the label files are in, whatever they say; None believes them.
         swap_xy: Whether the label files hold y before x.
+        label_column: Attribute of the polygons that names their class; None: there is one class.
+        masks: Folder of rasters of classes, named as the images, with the same pixels.
+        class_folders: Whether the folder of an image is the class of the whole image. Folders above
+            it called train, val or test say its split.
+        classes: Names of the classes in the order of their numbers; see `Source.classes`. None
+            given: all that occur.
+        mask_values: Value on disk of each class of a mask, where it is not its number.
+        ignore: Values of a mask that say nothing.
+        pairs: Folders of further rasters of the same ground, named as the images, by the name of
+            the column that they become: another sensor, another date, heights.
+        bands: Names of the bands, whatever the files say.
+        scale: What values are multiplied by, for all bands or each, whatever the files say.
+        offset: What is added then.
+        nodata: Value of missing pixels, whatever the files say.
         place: Name of the place; it begins the ids.
         append: Whether to add to an existing catalog.
-        georeference: Whether images without CRS are refused (they can hold no labels).
+        update: As ``append``, but images that are there already are left as they are when their
+            file is still of the same size and time, and indexed again when it is not.
+        measured: Whether to read all pixels for their statistics; see also
+            `gv_data.catalog_statistics`.
+        georeference: Whether images without CRS are refused (polygons cannot be laid over them).
         parts: Cuts an open image into rows of their own; None makes one row of it. Parts without
             any data are left out.
-        track: Wraps the list of images, to show progress.
+        track: Wraps what is found in the images, of a known number, to show progress.
 
     Returns:
         The catalog and what was odd.
 
     Raises:
-        CatalogError: If there is nothing to index, an id is taken, or ``out`` exists and ``append``
-            is not set. Nothing is written then.
+        CatalogError: If there is nothing to index, an id is taken, or ``out`` exists and neither
+            ``append`` nor ``update`` is set. Nothing is written then.
         DataError: If the labels cannot be read, are empty, or touch none of the images.
     """
-    if labels is None and (labelled_area or labels_crs or swap_xy):
-        raise CatalogError("a labelled area, a CRS of labels and swapped labels need labels")
-    old = _existing(out, append=append)
-    files = _named(inputs, place, {image.id for image in old.images} if old else set())
+    if labels is None and (labelled_area or labels_crs or swap_xy or label_column):
+        raise CatalogError(
+            "a labelled area, a CRS, swapped axes and a column of labels need labels"
+        )
+    if masks is None and (mask_values or ignore):
+        raise CatalogError("values of classes and ignored ones are those of masks: give masks")
+    if (labels is not None) + (masks is not None) + class_folders > 1:
+        raise CatalogError("labels are polygons, masks or folders: give one of them")
+    inputs, out = [located(one) for one in inputs], located(out)
+    labels, labelled_area, masks = (
+        None if place is None else located(place) for place in (labels, labelled_area, masks)
+    )
+    pairs = {name: located(folder) for name, folder in (pairs or {}).items()}
+    for name in pairs:
+        if not name.isidentifier() or name in (*IMAGES.names, "geometry", "bbox", "edge", "valid"):
+            raise CatalogError(f"a pair cannot be called {name!r}: choose another name")
+    old = existing(out, append=append or update)
+    files = _wanted(inputs, place, old, update=update)
+    if not files and old:
+        return Indexed.nothing(old)
     known = None
     if labels is not None:
-        known = Labels.read(labels, labelled_area=labelled_area, crs=labels_crs, swap_xy=swap_xy)
-    root = _root([*files, *filter(None, (labels, labelled_area))])
-    assets = {
+        known = Labels.read(
+            labels,
+            labelled_area=labelled_area,
+            crs=labels_crs,
+            swap_xy=swap_xy,
+            column=label_column,
+            classes=classes,
+        )
+        classes = known.classes
+    if class_folders:
+        classes = tuple(classes) or tuple(sorted({image.label for image in files}))
+    beside = {"mask": Beside(masks)} if masks else {}
+    beside |= {name: Beside(folder) for name, folder in pairs.items()}
+    further = {image: _beside(image, beside) for image in files}
+    root = common_folder(
+        [
+            *(image.file for image in files),
+            *(file for found in further.values() for file in found.values()),
+            *filter(None, (labels, labelled_area)),
+        ]
+    )
+    source = Source(
+        root=str(root),
+        labels_crs=labels_crs,
+        labels_swapped=swap_xy,
+        label_column=label_column,
+        classes=tuple(classes),
+        mask_values=tuple(mask_values),
+        ignore=tuple(ignore),
+        bands=tuple(bands),
+        scale=tuple(scale),
+        offset=tuple(offset),
+        nodata=nodata,
+        assets=tuple(pairs),
+    )
+    same = {
         "vectors": None if labels is None else _relative(labels, root),
         "labelled_area": None if labelled_area is None else _relative(labelled_area, root),
+        "place": place,
     }
+
+    def read(image: Input) -> _Found | str:
+        if class_folders and image.label not in classes:
+            return f"{image.file} lies in a folder that is none of the classes {', '.join(classes)}"
+        try:
+            with open_image(
+                image.file, source, georeferenced=georeference or known is not None
+            ) as scene:
+                check_beside(scene, further[image])
+                chosen = parts(scene, known) if parts else [whole(scene)]
+                found = [
+                    describe(scene, part, known, image.id, measured=measured) for part in chosen
+                ]
+                reached = known is None or known.reach(scene.grid)
+        except DataError as error:
+            return str(error)
+        kept = [one for one in found if one[1] is None or one[1].valid]
+        nothing = f"{image.file} holds no data: every pixel is nodata"
+        return _Found(kept, reached) if kept else nothing
+
+    workers = len(os.sched_getaffinity(0))
+    results = dict(track(mapped(read, files, workers=workers), len(files)))
     rows, statistics, refused = [], [], []
     touched: set[int] = set()
-    reached = known is None
-    for file in track(list(files)):
-        try:
-            with _open(file, georeferenced=georeference or known is not None) as scene:
-                measured = [
-                    _measure(scene, part, known, files[file])
-                    for part in (parts(scene, known) if parts else [_whole(scene)])
-                ]
-                reached = reached or (known is not None and known.reach(scene.grid))
-            measured = [found for found in measured if found[1].valid]
-            if not measured:
-                raise CatalogError(f"{file} holds no data: every pixel is nodata")
-        except DataError as error:
-            refused.append((file, str(error)))
-            continue
-        for row, moments, on_it in measured:
-            touched |= on_it
-            rows.append({**row, "image": _relative(file, root), **assets, "place": place})
-            statistics += _statistics_rows(row, moments)
-    if not rows:
+    for image in files:
+        named = {
+            "image": _relative(image.file, root),
+            **same,
+            **{name: _relative(file, root) for name, file in further[image].items()},
+        }
+        if class_folders:
+            named |= {"label": image.label, "split": image.split}
+        match results[image]:
+            case str(reason):
+                refused.append((image.file, reason))
+                stamp = dict(zip(("bytes", "modified_ns"), _stamp(image.file) or (), strict=False))
+                rows.append({"id": image.id, **named, **stamp, "error": reason.splitlines()[0]})
+            case found:
+                for row, figures, on_it in found.parts:
+                    touched |= on_it
+                    rows.append({**row, **named})
+                    if figures is not None:
+                        table = statistics_table.rows(row["id"], "image", image.file, figures)
+                        statistics.append(table)
+    used = [row for row in rows if "error" not in row]
+    if not used:
         reasons = "\n".join(reason for _, reason in refused[:3])
         raise CatalogError(f"none of {len(files)} images can be used:\n{reasons}")
     if known and not touched:
-        bounds = [row["geometry"].bounds for row in rows]
-        raise CatalogError(known.why_outside(bounds, images_crs=rows[0]["crs"]))
-    if not reached:
+        bounds = [row["geometry"].bounds for row in used]
+        raise CatalogError(known.why_outside(bounds, images_crs=used[0]["crs"]))
+    if not any(found.reached for found in results.values() if isinstance(found, _Found)):
         raise CatalogError(f"{labelled_area} and the images do not overlap")
-    source = {"root": str(root), "labels_crs": labels_crs, "labels_swapped": swap_xy}
-    number = _write(out, rows, statistics, source, append=append)
+    if masks and not any("mask" in row for row in used):
+        raise CatalogError(
+            f"no raster in {masks} has the name of an image, such as {files[0].name}"
+        )
+    new = table_files.Rows.of([{**row, "source": 0} for row in rows])
+    number = add(out, new, statistics, [source], append=append or update, update=update)
     catalog = Catalog.open(out)
+    if measured:
+        measure_catalog(catalog.where(f"source = {number}"))  # what is left: counts of labels
+    bare = sum(row.get("objects") == 0 for row in used) if known else 0
     return Indexed(
         catalog,
         catalog.where(f"source = {number}"),
-        added=len(rows),
+        added=len(used),
         refused=tuple(refused),
         objects=len(touched),
         outside=len(known) - len(touched) if known else 0,
         repaired=known.repaired if known else 0,
         dropped=known.dropped if known else 0,
-        unlabelled=sum(row["objects"] == 0 for row in rows) if known else 0,
+        unlabelled=sum("mask" not in row for row in used) if masks else bare,
     )
 
 
-def _existing(out: Path, *, append: bool) -> Catalog | None:
+def _wanted(
+    inputs: Sequence[Path], place: str | None, old: Catalog | None, *, update: bool
+) -> list[Input]:
+    """The images to read.
+
+    Raises:
+        CatalogError: If two would have the same id.
+    """
+    there = _known_files(old) if old else {}
+    taken = set() if update else set(there)
+    wanted = []
+    for image in find(inputs, place):
+        if image.id in taken:
+            raise CatalogError(
+                f"two images would be called {image.id}: {image.file} and one that is there "
+                "already\n  try: another --place"
+            )
+        taken.add(image.id)
+        if not update or there.get(image.id) is None or there[image.id] != _stamp(image.file):
+            wanted.append(image)
+    return wanted
+
+
+def _beside(image: Input, folders: Mapping[str, Beside]) -> dict[str, Path]:
+    """The further rasters of an image."""
+    found = {name: folder.of(image) for name, folder in folders.items()}
+    return {name: file for name, file in found.items() if file is not None}
+
+
+def _known_files(catalog: Catalog) -> dict[str, tuple[int, int] | None]:
+    """Size and time of the files as they were indexed, by id; None where that failed."""
+    table = catalog.sql(
+        "SELECT id, bytes, modified_ns, true AS usable FROM images "
+        "UNION ALL SELECT id, bytes, modified_ns, false FROM errors"
+    )
+    return {
+        id: (size, time) if usable else None
+        for id, size, time, usable in zip(*table.to_pydict().values(), strict=True)
+    }
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    try:
+        seen = file.stat()
+    except OSError:  # told where it is opened
+        return None
+    return seen.st_size, seen.st_mtime_ns
+
+
+def existing(out: Path, *, append: bool) -> Catalog | None:
+    """The catalog of a folder, or None.
+
+    Raises:
+        CatalogError: If there is one and ``append`` is not set.
+    """
     if not (out / "images.parquet").exists():
         return None
     if not append:
@@ -197,169 +356,63 @@ def _existing(out: Path, *, append: bool) -> Catalog | None:
     return Catalog.open(out)
 
 
-def _named(inputs: Sequence[Path], place: str | None, taken: set[str]) -> dict[Path, str]:
-    """All images of some files and folders in order, with their ids.
-
-    Raises:
-        CatalogError: If there is none, or two would have the same id.
-    """
-    named: dict[Path, str] = {}
-    taken = set(taken)
-    for file, name in _find(inputs):
-        called = f"{place}/{name}" if place else name
-        if file in named:
-            continue
-        if called in taken:
-            raise CatalogError(
-                f"two images would be called {called}: {file} and one that is there already\n"
-                "  try: another --place"
-            )
-        named[file] = called
-        taken.add(called)
-    if not named:
-        raise CatalogError(
-            f"no image in {', '.join(map(str, inputs))}; looked for {', '.join(SUFFIXES)}"
-        )
-    return named
-
-
-def _find(inputs: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    """Images and their names, sorted, hidden files left out."""
-    for given in inputs:
-        if given.is_dir():
-            for file in sorted(given.rglob("*")):
-                inside = file.relative_to(given)
-                hidden = any(name.startswith(".") for name in inside.parts)
-                if file.suffix.lower() in SUFFIXES and file.is_file() and not hidden:
-                    yield file.resolve(), inside.with_suffix("").as_posix()
-        elif given.exists():
-            yield given.resolve(), given.stem
-        else:
-            raise CatalogError(f"{given} is not there")
-
-
-def _root(files: Iterable[Path]) -> Path:
-    return Path(os.path.commonpath([file.resolve().parent for file in files]))
-
-
 def _relative(file: Path, root: Path) -> str:
-    return file.resolve().relative_to(root).as_posix()
+    return beyond(file.resolve(), root)
 
 
-def _open(file: Path, *, georeferenced: bool) -> Scene:
-    scene = Scene(file)
-    if scene.grid.crs is None and georeferenced:
-        scene.close()
-        raise CatalogError(
-            f"{file} has no CRS or transform, so nothing says where it lies\n"
-            "  try: rio edit-info --crs EPSG:... --transform ..., or, without labels, "
-            "--no-georeference"
-        )
-    return scene
-
-
-def _whole(scene: Scene) -> Part:
-    return Part("", 0, 0, *scene.grid.shape_hw)
-
-
-def _measure(
-    scene: Scene, part: Part, labels: Labels | None, name: str
-) -> tuple[dict[str, Any], Moments, set[int]]:
-    """The row of one part, its moments, and the numbers of the labels on it."""
-    grid = scene.grid.part(part.row, part.column, part.height_px, part.width_px)
-    moments = Moments.none(len(scene.bands))
-    for row in range(part.row, part.row + part.height_px, 512):
-        end = min(row + 512, part.row + part.height_px)
-        moments += Moments.of(*scene.read((row, part.column, end, part.column + part.width_px)))
-    on_it = set(labels.touching(grid)) if labels else set()
-    placed = grid.crs is not None
-    row = {
-        "id": f"{name}{part.name}",
-        "driver": scene.driver,
-        "split": part.split,
-        "crs": None if grid.crs is None else _crs_text(grid.crs),
-        "transform": list(grid.transform)[:6],
-        "height_px": grid.height_px,
-        "width_px": grid.width_px,
-        "row": part.row,
-        "column": part.column,
-        "gsd_m": grid.gsd_m if placed else None,
-        "bands": list(scene.bands),
-        "dtype": scene.dtype,
-        "nodata": scene.nodata,
-        "objects": len(on_it),
-        "bytes": scene.path.stat().st_size,
-        "modified_ns": scene.path.stat().st_mtime_ns,
-        "geometry": grid.footprint() if placed else None,
-    }
-    return row, moments, on_it
-
-
-def _crs_text(crs: CRS) -> str:
-    """A short name where it says the same, else all of it."""
-    named = crs.to_authority()
-    short = ":".join(named) if named else None
-    return short if short and CRS(short) == crs else crs.to_wkt()
-
-
-def _statistics_rows(row: Mapping[str, Any], moments: Moments) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": row["id"],
-            "asset": "image",
-            "band": band,
-            "position": position,
-            "valid": moments.valid,
-            "invalid": moments.invalid,
-            "mean": moments.mean[position],
-            "m2": moments.m2[position],
-            "minimum": moments.minimum[position],
-            "maximum": moments.maximum[position],
-        }
-        for position, band in enumerate(row["bands"])
-    ]
-
-
-def _write(
+def add(
     out: Path,
-    rows: list[dict[str, Any]],
-    statistics: list[dict[str, Any]],
-    source: dict[str, Any],
+    new: table_files.Rows,
+    statistics: Sequence[pa.Table],
+    sources: Sequence[Source],
     *,
     append: bool,
+    update: bool,
 ) -> int:
-    """Write all tables, the one that names the rows last.
+    """Add rows to a catalog, all or none.
+
+    Args:
+        out: Folder of the catalog.
+        new: The rows; their ``source`` counts ``sources`` from 0.
+        statistics: Rows for them.
+        sources: What their files do not say themselves.
+        append: Whether the catalog may be there already.
+        update: Whether rows may take the place of others with their ids.
 
     Returns:
-        The number of the source.
+        The number of the first of the sources in the catalog.
+
+    Raises:
+        CatalogError: If the catalog is there and may not be, or has an image of the same id.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    if not is_remote(out):
+        out.mkdir(parents=True, exist_ok=True)
     with atomic.locked(out):
-        old = _existing(out, append=append)  # as it is now: another process may have added to it
-        sources = [*old.description["sources"], source] if old else [source]
-        number = len(sources) - 1
-        frame = gpd.GeoDataFrame(rows, geometry="geometry", crs="OGC:CRS84").assign(source=number)
-        measured = pa.Table.from_pylist(statistics, schema=STATISTICS)
-        schema, batches = IMAGES, [frame]
-        if old is not None:
-            taken = set(old.sql("SELECT id FROM images")["id"].to_pylist()) & set(frame["id"])
-            if taken:
-                raise CatalogError(f"{min(taken)} is in {out} already\n  try: another --place")
-            before = vector.read(out / "images.parquet")
-            stored = pq.read_schema(out / "images.parquet").remove_metadata()
-            schema = pa.schema([f for f in stored if f.name not in ("geometry", "bbox")])
-            own = {name: None for name in schema.names if name not in IMAGES.names}
-            batches = [before, frame.assign(**own)]
-            # rows of images that never came to be listed, because a kill came first, go
-            kept = old.sql("SELECT * FROM statistics SEMI JOIN images USING (id)")
-            measured = pa.concat_tables([kept.cast(STATISTICS), measured])
-        description = {"schema": SCHEMA, "sources": sources}
-        atomic.write_text(out / "catalog.json", json.dumps(description, indent=2) + "\n")
-        with atomic.replacing(out / "statistics.parquet") as part:
-            pq.write_table(measured, part, write_page_checksum=True)
-        images = out / "images.parquet"
-        with vector.writing(images, crs="OGC:CRS84", schema=schema) as writer:
-            for batch in batches:
-                writer.append(batch)
-                writer.flush()
-    return number
+        old = existing(out, append=append)  # as it is now: another process may have added to it
+        known = old.sources if old else []
+        ids = set(new.columns["id"].to_pylist())
+        taken = ids & set(_known_files(old)) if old else set()
+        if taken and not update:
+            raise CatalogError(f"{min(taken)} is in {out} already\n  try: another --place")
+        table_files.write_description(out, [*known, *sources])
+        numbers = pa.array(new.columns["source"].to_numpy() + len(known))
+        table_files.replace_rows(out, ids, new.with_column("source", numbers), statistics)
+    return len(known)
+
+
+def remove(view: Catalog) -> int:
+    """Remove the images of a view from their catalog; the files stay.
+
+    Args:
+        view: What to remove.
+
+    Returns:
+        The number of images removed.
+
+    Raises:
+        CatalogError: If the catalog cannot be read or written.
+    """
+    ids = set(view.sql("SELECT id FROM images")["id"].to_pylist())
+    with atomic.locked(view.path):
+        table_files.replace_rows(view.path, ids, None, [])
+    return len(ids)

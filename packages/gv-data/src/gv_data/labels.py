@@ -12,13 +12,14 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import shapely
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from pyproj import CRS
 
 from gv_data import polygons, vector
-from gv_data.catalog import Image
 from gv_data.errors import VectorError
 from gv_data.grid import Bounds, Grid
+from gv_data.grids import Grids
+from gv_data.images import Image
 from gv_data.overlap import overlap
 
 
@@ -28,10 +29,12 @@ class Truth:
 
     Attributes:
         instances: Number of the polygon that covers each pixel's centre, from 1; 0 is none.
+        classes: Class of that polygon, from 1; 0 is none.
         labelled: Where labels are complete; elsewhere nothing is known.
     """
 
     instances: Int[np.ndarray, "h w"]
+    classes: Int[np.ndarray, "h w"]
     labelled: Bool[np.ndarray, "h w"]
 
 
@@ -40,15 +43,27 @@ class Labels:
 
     Attributes:
         path: The file.
+        classes: Names of the classes, in the order of their numbers; empty where there is one.
+        numbers: Class of each polygon, from 1.
         repaired: Number of polygons whose outline crossed itself and was mended.
-        dropped: Number of features that are no polygon: lines, points, empty ones.
+        dropped: Number of features that are no polygon (lines, points, empty ones) or of no class.
     """
 
-    def __init__(self, path: Path, frame: gpd.GeoDataFrame, area: gpd.GeoDataFrame | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        frame: gpd.GeoDataFrame,
+        area: gpd.GeoDataFrame | None,
+        *,
+        column: str | None = None,
+        classes: Sequence[str] = (),
+    ) -> None:
         """Hold polygons; `read` is the usual way to get here."""
         self.path = path
-        mended = polygons.repair(frame.geometry.to_numpy())
-        self.repaired, self.dropped = mended.repaired, mended.dropped
+        self.classes, numbers = _classes(path, frame, column, classes)
+        mended = polygons.repair(frame.geometry.to_numpy()[numbers > 0])
+        self.numbers = numbers[numbers > 0][mended.index]
+        self.repaired, self.dropped = mended.repaired, len(frame) - len(mended.geometries)
         if not len(mended.geometries):
             raise VectorError(f"{path} holds no polygon to learn from")
         self._labels = _Placed(mended.geometries, CRS(frame.crs))
@@ -67,6 +82,8 @@ class Labels:
         labelled_area: Path | None = None,
         crs: str | None = None,
         swap_xy: bool = False,
+        column: str | None = None,
+        classes: Sequence[str] = (),
     ) -> "Labels":
         """Read a label file.
 
@@ -75,13 +92,17 @@ class Labels:
             labelled_area: Polygons inside which the labels are complete; None means everywhere.
             crs: CRS that both files are in, whatever they say.
             swap_xy: Whether both files hold y before x.
+            column: Attribute that names the class of a polygon; None: there is one class.
+            classes: The classes wanted, in the order of their numbers; polygons of others are left
+                out. None given: all that occur, in alphabetical order.
 
         Raises:
-            VectorError: If a file cannot be read or holds no polygon.
+            VectorError: If a file cannot be read, lacks the column or holds no polygon.
         """
         files = [path] if labelled_area is None else [path, labelled_area]
         frames = [vector.read(file, crs_override=crs, swap_xy=swap_xy) for file in files]
-        return cls(path, frames[0], frames[1] if labelled_area else None)
+        area = frames[1] if labelled_area else None
+        return cls(path, frames[0], area, column=column, classes=classes)
 
     @classmethod
     def of(cls, image: Image) -> "Labels":
@@ -95,8 +116,10 @@ class Labels:
         return cls.read(
             image.vectors,
             labelled_area=image.labelled_area,
-            crs=image.labels_crs,
-            swap_xy=image.labels_swapped,
+            crs=image.source.labels_crs,
+            swap_xy=image.source.labels_swapped,
+            column=image.source.label_column,
+            classes=image.source.classes,
         )
 
     def __len__(self) -> int:
@@ -120,6 +143,26 @@ class Labels:
         """The polygons that touch a grid's ground, in its CRS."""
         return self._labels.at(grid.crs).geometries[self.touching(grid)]
 
+    def on_images(
+        self, grids: Grids
+    ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"], Float[np.ndarray, "n 2"]]:
+        """Which polygons touch which grid's ground.
+
+        Returns:
+            Position of the grid, number of the polygon, and x and y of the polygon's centroid in
+            the CRS of the grid.
+        """
+        found = []
+        for crs, rows in grids.by_crs():
+            placed = self._labels.at(crs)
+            image, number = placed.tree.query(
+                shapely.box(*grids.bounds[rows].T), predicate="intersects"
+            )
+            centres = shapely.get_coordinates(shapely.centroid(placed.geometries[number]))
+            found.append((rows[image], number, centres))
+        images, numbers, centres = map(np.concatenate, zip(*found, strict=True))
+        return images, numbers, centres
+
     def on(self, grid: Grid) -> Truth:
         """The labels on the pixels of a grid.
 
@@ -129,7 +172,8 @@ class Labels:
         Returns:
             Which polygon covers each pixel's centre and where labels are complete.
         """
-        near = self.polygons(grid)
+        touching = self.touching(grid)
+        near = self._labels.at(grid.crs).geometries[touching]
         instances = polygons.rasterize(
             near,
             grid.transform,
@@ -142,7 +186,8 @@ class Labels:
             placed = self._area.at(grid.crs)
             inside = placed.geometries[placed.query(shapely.box(*grid.bounds))]
             labelled = polygons.rasterize(inside, grid.transform, grid.shape_hw) > 0
-        return Truth(instances, labelled)
+        classes = np.concatenate([[0], self.numbers[touching]])[instances]
+        return Truth(instances, classes, labelled)
 
     def why_outside(self, images: Sequence[Bounds], *, images_crs: CRS | str = "OGC:CRS84") -> str:
         """Explain that no label touches an image.
@@ -159,6 +204,22 @@ class Labels:
         footprints = [shapely.box(*bounds) for bounds in moved]
         apart = overlap(self.shapes, footprints, images_crs=images_crs)
         return apart.message(str(self.path), "the image" if len(images) == 1 else "the images")
+
+
+def _classes(
+    path: Path, frame: gpd.GeoDataFrame, column: str | None, wanted: Sequence[str]
+) -> tuple[tuple[str, ...], Int[np.ndarray, " n"]]:
+    """Names of the classes and the number of each feature, from 1; 0 is of none of them."""
+    if column is None:
+        return tuple(wanted[:1]), np.ones(len(frame), np.int64)
+    if column not in frame.columns:
+        columns = ", ".join(name for name in frame.columns if name != frame.geometry.name)
+        raise VectorError(f"{path} has no column {column!r}, it has: {columns or 'none'}")
+    named = frame[column]
+    texts = np.where(named.isna(), "", named.astype(str).to_numpy(object))
+    names = tuple(wanted) or tuple(sorted(set(texts) - {""}))
+    number = {name: position for position, name in enumerate(names, 1)}
+    return names, np.array([number.get(text, 0) for text in texts], np.int64)
 
 
 class _Placed:
@@ -183,11 +244,11 @@ class _Placed:
         return self._elsewhere[key]
 
     @cached_property
-    def _tree(self) -> shapely.STRtree:
+    def tree(self) -> shapely.STRtree:
         return shapely.STRtree(self.geometries)
 
     def query(self, area: shapely.Geometry) -> Int[np.ndarray, " n"]:
-        return np.sort(self._tree.query(area, predicate="intersects"))
+        return np.sort(self.tree.query(area, predicate="intersects"))
 
     def __getstate__(self) -> dict[str, object]:
-        return {k: v for k, v in self.__dict__.items() if k != "_tree"}
+        return {k: v for k, v in self.__dict__.items() if k != "tree"}

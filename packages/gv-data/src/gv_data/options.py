@@ -173,6 +173,13 @@ def nearest(given: str, known: Iterable[str]) -> str:
     return f"; did you mean {found[0]}?" if found else ""
 
 
+def positive(text: str) -> int:
+    """The type of an option that wants a whole number above 0."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
 def not_among(value: object, allowed: Iterable[object]) -> str:
     """Say that a value is not one of the allowed ones, and which is nearest."""
     names = [str(item) for item in allowed]

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Int, Integer, UInt8
 from numpy.typing import ArrayLike, NDArray
 
 from gv_data.errors import VectorError
+from gv_data.quiet import quiet
 
 type Geometries = Iterable[shapely.Geometry | None] | NDArray[np.object_]
 """A list, array or GeoSeries of geometries, where None is missing."""
@@ -103,7 +104,8 @@ def rasterize(
     if burnt[near].min() < 0 or burnt[near].max() > np.iinfo(dtype).max:
         raise VectorError(f"values up to {burnt[near].max()} do not fit {np.dtype(dtype).name}")
     pairs = zip(shapes[near], burnt[near].tolist(), strict=True)
-    rasterio.features.rasterize(pairs, out=mask, transform=transform)
+    with quiet():  # it warns when several threads burn at once
+        rasterio.features.rasterize(pairs, out=mask, transform=transform)
     return mask
 
 

@@ -1,34 +1,35 @@
-"""Rasters read in windows at any ground sampling distance, and written as Cloud Optimized GeoTIFF.
+"""Rasters read in windows at any ground sampling distance.
 
 Values leave in physical units (the file's scale and offset applied), with a mask that says where
 there is data at all (nodata value, alpha band or mask band). Files are opened by an allow-list of
-drivers: GDAL chooses a driver by content, and a VRT named ``x.tif`` would read other files. What is
-written is read back before it gets its name: on a full disk GDAL may lose pixels without an error.
+drivers: GDAL chooses a driver by content, and a VRT named ``x.tif`` would read other files.
 """
 
 import math
-import warnings
-import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 import rasterio
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from pyproj import CRS
 from pyproj.exceptions import CRSError
-from rasterio import shutil as raster_files
 from rasterio._err import CPLE_BaseError  # what GDAL's COG driver raises; rasterio exports it not
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
-from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
+from rasterio.env import hasenv
+from rasterio.errors import RasterioError, RasterioIOError
+from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
-from gv_data.atomic import is_disk_full, replacing
 from gv_data.errors import RasterError
 from gv_data.grid import Grid
+from gv_data.locations import gdal_name, gdal_settings, is_file, is_remote, located
+from gv_data.quiet import quiet
+from gv_data.sources import Source
 
 DRIVERS = ("GTiff", "JPEG", "PNG", "JP2OpenJPEG")
 """The formats that are opened, tried in this order. None of them reads other files."""
@@ -39,22 +40,10 @@ BLOCK_BYTES_MAX = 256 * 2**20
 BANDS_MAX = 1024
 """Most bands that are opened: imaging spectrometers have some hundreds."""
 
-COG_OPTIONS = {
-    "COMPRESS": "DEFLATE",
-    "LEVEL": "2",  # 6, the default, takes 2.5 times as long for 6 % smaller probability maps
-    "PREDICTOR": "YES",
-    "BLOCKSIZE": "512",
-    "BIGTIFF": "IF_SAFER",
-    "OVERVIEWS": "AUTO",
-    "OVERVIEW_RESAMPLING": "AVERAGE",  # cubic, the default, leaves the range of the values
-    "NUM_THREADS": "ALL_CPUS",
-}
-"""Profile ``deflate`` of rio-cogeo. Deflate also notices most flipped bits when it is read."""
-
-_ENVIRONMENT = {"GDAL_CACHEMAX": 32 * 2**20, "GDAL_NUM_THREADS": "1"}
+ENVIRONMENT = {"GDAL_CACHEMAX": 32 * 2**20, "GDAL_NUM_THREADS": "1"}
 """For each call: GDAL's cache would take 5 % of the machine's memory."""
 
-_STRIPS_ENVIRONMENT = _ENVIRONMENT | {"GDAL_CACHEMAX": 128 * 2**20}
+_STRIPS_ENVIRONMENT = ENVIRONMENT | {"GDAL_CACHEMAX": 128 * 2**20}
 """For files in strips: a row of windows decodes each strip once if all its strips fit."""
 
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -71,25 +60,63 @@ class Scene:
             ``band_1`` and so on.
         dtype: numpy's name of the type on disk.
         nodata: Value that marks missing pixels on disk, or None.
+        scale: What a value on disk is multiplied by, per band.
+        offset: What is added then, which gives physical units.
+        block_hw: Rows and columns of the blocks that the file is decoded in.
+        overviews: Factors of the coarser copies that the file holds, rising.
+        block_bytes: Size of one of them in memory; a TIFF keeps one, and one as it is on disk.
+        descriptors: Files that may be open for it: its own, overviews and masks beside it.
     """
 
-    def __init__(self, path: str | Path, *, driver: str | None = None) -> None:
+    def __init__(
+        self, path: str | Path, *, driver: str | None = None, source: Source | None = None
+    ) -> None:
         """Open a raster.
 
         Args:
-            path: Local file.
+            path: A file, local or on ``s3://``.
             driver: Its format, when it is known; else each of `DRIVERS` is tried.
+            source: What is known better than the file says: names of bands, scale, offset, nodata.
 
         Raises:
-            RasterError: If the file is missing, cut, no image, or declares impossible sizes.
+            RasterError: If the file is missing, cut, no image, declares impossible sizes, or does
+                not have as many bands as the source names.
         """
-        self.path = Path(path)
+        self.path = located(path)
+        self._remote = is_remote(self.path)
+        # what lies beside a remote file is not looked for: each look is a request
+        self.descriptors = 1 + (0 if self._remote else _check_companions(self.path))
         self._file = _open(self.path, (driver,) if driver else DRIVERS)
         try:
             self._describe()
+            if source is not None:
+                self._correct(source)
         except BaseException:
             self.close()
             raise
+
+    def _correct(self, source: Source) -> None:
+        """Let what is known better take the place of what the file says."""
+        count = len(self.bands)
+        for what, given in (
+            ("names", source.bands),
+            ("scales", source.scale),
+            ("offsets", source.offset),
+        ):
+            if given and len(given) != count and (what == "names" or len(given) > 1):
+                raise RasterError(
+                    f"{self.path} has {count} bands: {', '.join(self.bands)}; {len(given)} {what} "
+                    f"are given: {', '.join(map(str, given))}"
+                )
+        self.bands = source.bands or self.bands
+        if source.scale:
+            self.scale = np.broadcast_to(np.array(source.scale), (count,)).copy()
+        if source.offset:
+            self.offset = np.broadcast_to(np.array(source.offset), (count,)).copy()
+        self._scaled = bool((self.scale != 1).any() or (self.offset != 0).any())
+        if source.nodata is not None:
+            self._file = WarpedVRT(self._file, src_nodata=source.nodata, nodata=source.nodata)
+            self._mark_missing()
 
     def _describe(self) -> None:
         file = self._file
@@ -112,7 +139,7 @@ class Scene:
         self.driver: str = file.driver
         placed = file.crs is not None and not file.transform.is_identity
         try:
-            crs = CRS.from_user_input(file.crs) if placed else None
+            crs = _crs(file.crs.to_wkt()) if placed else None
             self.grid = Grid(crs, file.transform, file.height, file.width)
         except (CRSError, RasterError) as error:
             raise RasterError(f"{self.path} cannot be placed on the ground: {error}") from error
@@ -127,15 +154,33 @@ class Scene:
             for n, name in enumerate(names)
         )
         self.dtype: str = file.dtypes[0]
-        self.nodata = file.nodata
-        self._scale = np.array([file.scales[n - 1] for n in self._indexes], np.float32)
-        self._offset = np.array([file.offsets[n - 1] for n in self._indexes], np.float32)
+        self.scale = np.array([file.scales[n - 1] for n in self._indexes])
+        self.offset = np.array([file.offsets[n - 1] for n in self._indexes])
+        self._scaled = bool((self.scale != 1).any() or (self.offset != 0).any())
+        self.block_hw: tuple[int, int] = file.block_shapes[0]
+        self.overviews = tuple(file.overviews(1))
+        self.block_bytes = block_bytes
         striped = any(columns >= file.width for _, columns in file.block_shapes)
-        self._environment = _STRIPS_ENVIRONMENT if striped else _ENVIRONMENT
+        self._environment = _STRIPS_ENVIRONMENT if striped else ENVIRONMENT
+        if self._remote:
+            self._environment = self._environment | gdal_settings()
+        self._mark_missing()
+
+    def _mark_missing(self) -> None:
+        """Learn how the file says what is no data."""
+        file = self._file
+        self.nodata: float | None = file.nodata
         self._whole = all(MaskFlags.all_valid in flags for flags in file.mask_flag_enums)
         # 0 and 255 are colours too: such a pixel is missing only when all its bands say so
         colour = file.nodata == 0 or np.dtype(self.dtype).itemsize == 1
         self._missing_by_band = file.nodata is not None and not colour
+        # then values say what masks would, without another reading; float32 holds all of them
+        self._missing_by_value = (
+            all(flags == [MaskFlags.nodata] for flags in file.mask_flag_enums)
+            and len(set(file.nodatavals)) == 1
+            and file.nodata in range(-(2**15), 2**16)
+            and set(file.dtypes) <= {"uint8", "int8", "uint16", "int16"}
+        )
 
     def _band_name(self, index: int) -> str:
         named = self._file.descriptions[index - 1]
@@ -171,45 +216,155 @@ class Scene:
         top, left, bottom, right = map(_snapped, edges)
         height, width = shape_hw or (round(bottom - top), round(right - left))
         indexes = self._chosen(bands)
-        image = np.zeros((len(indexes), height, width), np.float32)
-        valid = np.zeros((height, width), bool)
         rows = _inside(top, bottom, height, self.grid.height_px)
         columns = _inside(left, right, width, self.grid.width_px)
         if rows is None or columns is None:
-            return image, valid
-        inner = (slice(rows[2], rows[3]), slice(columns[2], columns[3]))
+            nothing = np.zeros((len(indexes), height, width), np.float32)
+            return nothing, np.zeros((height, width), bool)
         part = Window(columns[0], rows[0], columns[1] - columns[0], rows[1] - rows[0])
-        shape_hw = (rows[3] - rows[2], columns[3] - columns[2])
-        try:
-            with rasterio.Env(**self._environment):
-                image[:, *inner], valid[inner] = self._decode(indexes, part, shape_hw)
-        except (RasterioError, CPLE_BaseError, ValueError) as error:
-            raise RasterError(f"{self.path} cannot be decoded: {_reason(error)}") from error
-        return image, valid
+        inner_hw = (rows[3] - rows[2], columns[3] - columns[2])
+        with self._decoding():
+            image, valid = self._decode(indexes, part, inner_hw)
+        if inner_hw == (height, width):
+            return image, valid
+        around = ((rows[2], height - rows[3]), (columns[2], width - columns[3]))
+        return np.pad(image, ((0, 0), *around)), np.pad(valid, around)
+
+    def on(
+        self, grid: Grid, *, bands: Sequence[str] | None = None
+    ) -> tuple[Float[np.ndarray, "c h w"], Bool[np.ndarray, "h w"]]:
+        """The image on the pixels of a grid, wherever that lies.
+
+        Args:
+            grid: In the CRS of the image it is a window; in another CRS the image is warped.
+            bands: Names of the bands wanted; None reads all.
+
+        Returns:
+            As `read` does.
+
+        Raises:
+            RasterError: If one of both is not georeferenced, or the image cannot be decoded.
+        """
+        if grid.crs is None or self.grid.crs is None:
+            raise RasterError(f"{self.path} cannot be laid on a grid: one of both has no CRS")
+        own, wanted = self.grid.transform, grid.transform
+        if grid.crs == self.grid.crs and own.a * wanted.a > 0 and own.e * wanted.e > 0:
+            return self.read(self.grid.rows_columns(grid.bounds), grid.shape_hw, bands=bands)
+        coarser = grid.gsd_m > self.grid.gsd_m
+        with (
+            self._decoding(),
+            WarpedVRT(
+                self._file,
+                crs=grid.crs.to_wkt(),
+                transform=wanted,
+                width=grid.width_px,
+                height=grid.height_px,
+                resampling=Resampling.average if coarser else Resampling.bilinear,
+                add_alpha=self._whole,
+            ) as warped,
+        ):
+            indexes = self._chosen(bands)
+            values = self._physical(warped.read(indexes).astype(np.float32), indexes)
+            valid = warped.dataset_mask() > 0
+        valid &= np.isfinite(values).all(axis=0)
+        return np.where(valid, values, np.float32(0)), valid
 
     def _decode(
         self, indexes: list[int], part: Window, shape_hw: tuple[int, int]
     ) -> tuple[Float[np.ndarray, "c h w"], Bool[np.ndarray, "h w"]]:
-        """Values and validity of a window inside the file."""
+        """Values in physical units, and validity, of a window inside the file."""
+        values, valid = self._stored(indexes, part, shape_hw, np.float32)
+        values = self._physical(values.astype(np.float32, copy=False), indexes)
+        if not valid.all():
+            np.copyto(values, 0, where=~valid)
+        return values, valid
+
+    def _physical(
+        self, values: Float[np.ndarray, "c h w"], indexes: list[int]
+    ) -> Float[np.ndarray, "c h w"]:
+        """Scale and offset of the bands applied in place."""
+        if self._scaled:
+            positions = [self._indexes.index(n) for n in indexes]
+            scale, offset = (v[positions].astype(np.float32) for v in (self.scale, self.offset))
+            values *= scale[:, None, None]
+            values += offset[:, None, None]
+        return values
+
+    def _stored(
+        self,
+        indexes: list[int],
+        part: Window,
+        shape_hw: tuple[int, int],
+        dtype: type[np.float32] | None = None,
+    ) -> tuple[np.ndarray, Bool[np.ndarray, "h w"]]:
+        """Values as they are on disk, and validity, of a window inside the file.
+
+        They have the type ``dtype`` already where pixels are those of the file: GDAL then converts
+        while it copies. Resampled values are rounded to the type on disk.
+        """
         shape = (len(indexes), *shape_hw)
+        as_stored = (part.height, part.width) == shape_hw and not (
+            part.row_off % 1 or part.col_off % 1
+        )
         coarser = part.height > shape_hw[0] or part.width > shape_hw[1]
         how = Resampling.average if coarser else Resampling.bilinear
-        data = self._file.read(indexes, window=part, out_shape=shape, resampling=how)
-        values = data.astype(np.float32)
-        positions = [self._indexes.index(n) for n in indexes]
-        scale, offset = self._scale[positions], self._offset[positions]
-        if (scale != 1).any() or (offset != 0).any():
-            values = values * scale[:, None, None] + offset[:, None, None]
+        data = self._file.read(
+            indexes,
+            window=part,
+            out_shape=shape,
+            out_dtype=dtype if as_stored else None,
+            resampling=how,
+        )
+        every = self._missing_by_band or len(indexes) == self._file.count
         if self._whole:
             valid = np.ones(shape_hw, bool)
+        elif self._missing_by_value and as_stored and every:
+            there = data != self.nodata
+            valid = there.all(axis=0) if self._missing_by_band else there.any(axis=0)
         elif self._missing_by_band:
             masks = self._file.read_masks(indexes, window=part, out_shape=shape)
             valid = (masks > 0).all(axis=0)
         else:
             valid = self._file.dataset_mask(window=part, out_shape=shape_hw) > 0
-        if np.issubdtype(data.dtype, np.floating):
-            valid = valid & np.isfinite(values).all(axis=0)
-        return (values if valid.all() else np.where(valid, values, np.float32(0))), valid
+        if np.dtype(self.dtype).kind == "f":
+            valid = valid & np.isfinite(data).all(axis=0)
+        return data, valid
+
+    def stored(
+        self, row: int, column: int, height_px: int, width_px: int
+    ) -> tuple[Shaped[np.ndarray, "c h w"], Bool[np.ndarray, "h w"]]:
+        """Read a window inside the file as it is on disk.
+
+        Args:
+            row: First row.
+            column: First column.
+            height_px: Rows.
+            width_px: Columns.
+
+        Returns:
+            The values in the type of the file, `scale` and `offset` not applied; and where they are
+            data.
+
+        Raises:
+            RasterError: If the window cannot be decoded.
+        """
+        part = Window(column, row, width_px, height_px)
+        with self._decoding():
+            return self._stored(self._indexes, part, (height_px, width_px))
+
+    @contextmanager
+    def _decoding(self) -> Iterator[None]:
+        """GDAL's settings while reading, and our error for its.
+
+        Inside the caller's own ``rasterio.Env`` its settings hold: an inner one would not change
+        the size of GDAL's cache, and takes a twentieth of the time that a window takes.
+        """
+        try:
+            inner = hasenv() and not self._remote
+            with nullcontext() if inner else rasterio.Env(**self._environment):
+                yield
+        except (RasterioError, CPLE_BaseError, ValueError) as error:
+            raise RasterError(f"{self.path} cannot be decoded: {gdal_reason(error)}") from error
 
     def _chosen(self, bands: Sequence[str] | None) -> list[int]:
         if bands is None:
@@ -235,6 +390,9 @@ class Scene:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+_crs = lru_cache(CRS.from_wkt)
 
 
 def check_whole(path: Path, file: rasterio.DatasetReader) -> None:
@@ -270,35 +428,41 @@ def _is_interleaved(file: rasterio.DatasetReader) -> bool:
 
 
 def _open(path: Path, drivers: Sequence[str]) -> rasterio.DatasetReader:
-    if not path.is_file():
+    if not is_file(path):
         raise RasterError(f"{path} is not there" if not path.exists() else f"{path} is not a file")
-    _check_companions(path)
+    settings = ENVIRONMENT | (gdal_settings() if is_remote(path) else {})
     reason = "unknown format"
     for driver in drivers:
         try:
-            with rasterio.Env(**_ENVIRONMENT), warnings.catch_warnings():
-                warnings.simplefilter("ignore", NotGeoreferencedWarning)  # said by our own errors
-                return rasterio.open(path, driver=driver)
+            with rasterio.Env(**settings), quiet():
+                return rasterio.open(gdal_name(path), driver=driver)
         except RasterioIOError as error:
             if "not recognized as being in a supported file format" not in str(error):
-                reason = _reason(error)
+                reason = gdal_reason(error)
     raise RasterError(f"{path} cannot be opened as an image ({', '.join(drivers)}): {reason}")
 
 
-def _check_companions(path: Path) -> None:
-    """Refuse overviews, masks and metadata beside a file that would make GDAL read another one."""
+def _check_companions(path: Path) -> int:
+    """Refuse overviews, masks and metadata beside a file that would make GDAL read another one.
+
+    Returns:
+        How many overviews and masks there are.
+    """
+    count = 0
     for suffix in (".ovr", ".msk", ".msk.ovr"):
         beside = path.with_name(f"{path.name}{suffix}")
         if beside.is_file():
+            count += 1
             with beside.open("rb") as file:
                 if file.read(4) not in _TIFF_STARTS:
                     raise RasterError(f"{beside} is no TIFF, as overviews and masks are: remove it")
     metadata = path.with_name(f"{path.name}.aux.xml")
     if metadata.is_file() and b"OVERVIEW_FILE" in metadata.read_bytes():
         raise RasterError(f"{metadata} names another file to read overviews from: remove it")
+    return count
 
 
-def _reason(error: BaseException) -> str:
+def gdal_reason(error: BaseException) -> str:
     """GDAL's own words, which rasterio hides in the cause."""
     return str(error.__cause__ or error).splitlines()[0]
 
@@ -322,145 +486,3 @@ def _inside(
     if begin >= end:
         return None
     return max(0.0, first + begin * step), min(float(size), first + end * step), begin, end
-
-
-class CogWriter:
-    """Rows that become a Cloud Optimized GeoTIFF; made by `writing_cog`."""
-
-    def __init__(self, path: Path, file: rasterio.io.DatasetWriter) -> None:
-        self._path = path
-        self._file = file
-        self._dtype = np.dtype(file.dtypes[0])
-        self._checksums: list[int | None] = [None] * file.height
-
-    def write(self, rows: np.ndarray, first_row: int) -> None:
-        """Write whole rows (c, h, w) of the file's type, beginning with row ``first_row``.
-
-        Raises:
-            RasterError: If they are of another type or do not fit the file.
-        """
-        bands, height, width = rows.shape
-        expected = (self._file.count, self._file.width, self._dtype)
-        if (bands, width, rows.dtype) != expected or first_row + height > self._file.height:
-            raise RasterError(
-                f"{bands} bands of {width} px, {rows.dtype}, up to row {first_row + height} do not "
-                f"fit {self._path}: {expected[0]} bands of {expected[1]} px, {expected[2]}, "
-                f"{self._file.height} rows"
-            )
-        self._file.write(rows, window=Window(0, first_row, width, height))
-        self._checksums[first_row : first_row + height] = _checksums(rows)
-
-    def check(self, path: Path) -> None:
-        """Compare a finished file with what was written.
-
-        Raises:
-            RasterError: If rows were never written or do not read back.
-        """
-        if None in self._checksums:
-            missing = self._checksums.index(None)
-            raise RasterError(f"{self._path} lacks row {missing}: it was never written")
-        with rasterio.open(path, driver="GTiff") as file:
-            check_whole(path, file)
-            for row in range(0, file.height, 512):
-                height = min(512, file.height - row)
-                found = file.read(window=Window(0, row, file.width, height))
-                if _checksums(found) != self._checksums[row : row + height]:
-                    raise RasterError(f"{self._path} does not read back as written at row {row}")
-
-
-def _checksums(rows: np.ndarray) -> list[int]:
-    """One number a row."""
-    return [zlib.crc32(np.ascontiguousarray(rows[:, n])) for n in range(rows.shape[1])]
-
-
-@contextmanager
-def writing_cog(
-    path: Path,
-    grid: Grid,
-    *,
-    bands: Sequence[str],
-    dtype: str = "uint8",
-    nodata: float | None = None,
-    overwrite: bool = True,
-    tags: dict[str, str] | None = None,
-) -> Iterator[CogWriter]:
-    """Write a raster in rows; when all are there it becomes a COG under its final name.
-
-    Args:
-        path: Final name.
-        grid: Where the pixels lie.
-        bands: One description a band.
-        dtype: numpy's name of the type.
-        nodata: Value of missing pixels, or None.
-        overwrite: Whether an existing file may be replaced.
-        tags: Dataset metadata, such as what the values mean.
-
-    Yields:
-        The writer, which wants every row once. Memory does not grow with the raster. Nothing is
-        left under ``path`` if it fails.
-
-    Raises:
-        RasterError: If the disk is full, rows are missing or the file does not read back.
-    """
-    profile = {
-        "driver": "GTiff",
-        "height": grid.height_px,
-        "width": grid.width_px,
-        "count": len(bands),
-        "dtype": dtype,
-        "nodata": nodata,
-        "transform": grid.transform,
-        "crs": None if grid.crs is None else grid.crs.to_wkt(),
-        "tiled": True,
-        "blockxsize": 512,
-        "blockysize": 512,
-        "compress": "zstd",
-        "zstd_level": 1,
-        "bigtiff": "if_safer",
-        "interleave": "pixel",
-    }
-    writer: CogWriter | None = None
-
-    def verify(part: Path) -> None:
-        if writer is not None:
-            with _explained(path):
-                writer.check(part)
-
-    with (
-        rasterio.Env(**_ENVIRONMENT),
-        warnings.catch_warnings(),
-        replacing(path, verify=verify, overwrite=overwrite) as part,
-        _scratch(part) as scratch,
-        _explained(path),
-    ):
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # allowed when grid.crs is None
-        with rasterio.open(scratch, "w", **profile) as file:
-            for n, name in enumerate(bands, 1):
-                file.set_band_description(n, name)
-            file.update_tags(**(tags or {}))
-            writer = CogWriter(path, file)
-            yield writer
-        raster_files.copy(scratch, part, driver="COG", **COG_OPTIONS)
-
-
-@contextmanager
-def _scratch(part: Path) -> Iterator[Path]:
-    """A second temporary file beside ``part``, removed in any case."""
-    scratch = part.with_name(f"{part.name}.0")
-    try:
-        yield scratch
-    finally:
-        scratch.unlink(missing_ok=True)
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """One error for all that GDAL raises, while the parts that fill the disk are still there."""
-    try:
-        yield
-    except (RasterioError, CPLE_BaseError) as error:
-        if is_disk_full(error, path.parent):
-            raise RasterError(
-                f"no space left to write {path}: free the disk and run again"
-            ) from error
-        raise RasterError(f"{path} could not be written: {_reason(error)}") from error

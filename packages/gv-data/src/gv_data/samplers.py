@@ -3,156 +3,246 @@
 torchgeo 0.10's patch samplers work on the union of all footprints: they skip images as small as the
 window, weigh borders too little and know one CRS only. These subclass its ``SpatialSampler`` and
 give its ``GeoSlice``s, but each window belongs to one image and is written in that image's CRS.
+They take torchgeo's own datasets too, where a row of the index is an image.
+
+An epoch is a table of windows, made piece by piece; several processes take turns in it.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any, Literal, override
 
 import numpy as np
 import shapely
-from jaxtyping import Float
+from torchgeo.datasets import GeoDataset
 from torchgeo.samplers import SpatialSampler
 
-from gv_data.dataset import CatalogDataset, ImageSlice
+from gv_data.dataset import CatalogDataset
 from gv_data.errors import CatalogError
-from gv_data.grid import Grid
+from gv_data.grids import Grids
+from gv_data.windows import ImageSlice, Windows
+
+_PIECE = 65_536
+"""Windows made at once: some megabytes."""
 
 
-class RandomWindows(SpatialSampler):
-    """Windows anywhere on the images, each image as often as its share of all pixels.
+class WindowSampler(SpatialSampler, ABC):
+    """What all samplers of windows have in common.
 
-    Ground that several images show, as nested zooms do, is divided among them. Every epoch
-    draws anew; the same seed and epoch give the same windows, and each window carries a seed of its
-    own for what is random afterwards.
+    Attributes:
+        grids: Of the images that windows are taken from.
+        seed: Start of all random choices.
+        epoch: Which epoch's windows come next.
     """
 
     def __init__(
         self,
-        dataset: CatalogDataset,
+        dataset: CatalogDataset | GeoDataset,
         *,
-        window_px: int,
-        length: int,
-        zoom: tuple[float, float] = (1.0, 1.0),
-        object_share: float = 0.0,
         seed: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
-        """Prepare to draw.
+        """Prepare to choose.
 
         Args:
-            dataset: What to draw from; at one ground sampling distance pixels are ground.
-            window_px: Side of a window in pixels of the result.
-            length: Number of windows an epoch.
-            zoom: Smallest and largest factor on the ground sampling distance, drawn evenly in its
-                logarithm: above 1 a window covers more ground with larger pixels.
-            object_share: Share of the windows that are drawn around a label, which then lies
-                anywhere in their inner two thirds.
+            dataset: What to choose from.
             seed: Start of all random choices.
+            rank: Number of this process, where several share an epoch. Leave it at 0 where
+                Lightning divides the windows itself, as it does unless told otherwise.
+            ranks: Number of the processes.
 
         Raises:
-            CatalogError: If a setting makes no sense.
+            CatalogError: If there is no such process.
         """
-        low, high = zoom
-        if not 0 < low <= high or window_px < 1 or length < 1:
-            raise CatalogError(
-                "random windows need window_px >= 1, length >= 1 and 0 < zoom[0] <= zoom[1], got "
-                f"{window_px}, {length} and {zoom}"
-            )
-        self._grids = dataset.grids
-        self._window_px = window_px
-        self._length = length
-        self._zoom = zoom
-        self._seed = seed
-        self._epoch = 0
-        layers = _layers(self._grids)
-        ground = np.array([grid.height_px * grid.width_px for grid in self._grids]) / layers
-        self._share = ground / ground.sum()
-        self._object_share = object_share
-        if object_share > 0:
-            self._centres = [_centres(dataset, row) for row in range(len(dataset))]
-            objects = np.array([len(centres) for centres in self._centres]) / layers
-            if not objects.any():
-                raise CatalogError(f"there is no label in {dataset.catalog.said} to draw around")
-            self._object_rows = objects / objects.sum()
+        if not 0 <= rank < ranks:
+            raise CatalogError(f"process {rank} of {ranks} does not exist: they count from 0")
+        self.grids = _grids(dataset)
+        self.seed = seed
+        self.epoch = 0
+        self._dataset = dataset
+        self._rank = rank
+        self._ranks = ranks
+
+    @abstractmethod
+    def _pieces(self) -> Iterator[Windows]:
+        """The windows of this epoch for all processes."""
 
     @property
-    def strategy(self) -> Literal["random", "sequential"]:
-        """Random."""
-        return "random"
+    @abstractmethod
+    def _total(self) -> int:
+        """How many windows that is."""
+
+    @cached_property
+    def geometry(self) -> shapely.Geometry:  # pyrefly: ignore[bad-override]  theirs takes minutes
+        """The ground of all images together, which torchgeo's plots show."""
+        return self._dataset.index.geometry.union_all()
 
     def set_epoch(self, epoch: int) -> None:
         """Choose which epoch's windows come next; Lightning calls it."""
-        self._epoch = epoch
+        self.epoch = epoch
 
+    def windows(self) -> Windows:
+        """The windows of this epoch and process as a table."""
+        return Windows.joined(self._share())
+
+    def _share(self) -> Iterator[Windows]:
+        number = 0
+        for piece in self._pieces():
+            yield piece[(self._rank - number) % self._ranks :: self._ranks]
+            number += len(piece)
+
+    @override
     def __len__(self) -> int:
-        return self._length
+        return len(range(self._rank, self._total, self._ranks))
 
+    @override
     def __iter__(self) -> Iterator[ImageSlice]:
-        random = np.random.default_rng((self._seed, self._epoch))
-        low, high = np.log(self._zoom)
-        for _ in range(self._length):
-            around = random.random() < self._object_share
-            row = random.choice(len(self._grids), p=self._object_rows if around else self._share)
-            factor = float(np.exp(random.uniform(low, high)))
-            grid = self._grids[row].scaled(factor, factor)
-            y = x = None
-            if around:
-                x, y = ~grid.transform @ random.choice(self._centres[row])
-            first = _first(grid.height_px, self._window_px, y, random)
-            column = _first(grid.width_px, self._window_px, x, random)
-            part = grid.part(first, column, self._window_px, self._window_px)
-            yield ImageSlice.of(int(row), part, int(random.integers(2**31)))
+        for piece in self._share():
+            yield from piece
+
+    def _evened(self, count: int) -> int:
+        """The next number of windows that all processes can share equally."""
+        return -(-count // self._ranks) * self._ranks
 
 
-class GridWindows(SpatialSampler):
-    """Windows side by side that cover every image once; the last ones reach beyond its end."""
+class GridWindows(WindowSampler):
+    """Windows in rows and columns that cover every image; the last ones reach beyond its end.
 
-    def __init__(self, dataset: CatalogDataset, *, window_px: int) -> None:
-        """Lay out the windows of ``window_px`` pixels a side."""
-        self._windows = [
-            ImageSlice.of(row, grid.part(first, column, window_px, window_px), 0)
-            for row, grid in enumerate(dataset.grids)
-            for first in range(0, grid.height_px, window_px)
-            for column in range(0, grid.width_px, window_px)
-        ]
+    They begin at each image's first pixel: tiles as large as the window are the windows. Several
+    processes get each window once, so that one may get one window more than another.
+    """
+
+    def __init__(
+        self,
+        dataset: CatalogDataset | GeoDataset,
+        *,
+        window_px: int,
+        stride_px: int | None = None,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
+        """Lay out windows.
+
+        Args:
+            dataset: What to cover.
+            window_px: Side of a window.
+            stride_px: Pixels from one window to the next; fewer than its side make windows overlap.
+                None lays them side by side, so that every pixel is shown once.
+            rank: Number of this process, where several share the windows.
+            ranks: Number of the processes.
+
+        Raises:
+            CatalogError: If windows would leave pixels out.
+        """
+        stride = window_px if stride_px is None else stride_px
+        if not 1 <= stride <= window_px:
+            raise CatalogError(
+                f"windows of {window_px} px every {stride} px do not cover an image: strides go "
+                "from 1 to the side of the window"
+            )
+        super().__init__(dataset, rank=rank, ranks=ranks)
+        self._window_px, self._stride_px = window_px, stride
+        beyond = np.maximum(0, self.grids.shapes_hw - window_px)
+        self._counts_hw = -(-beyond // stride) + 1
+        self._ends = self._counts_hw.prod(axis=1).cumsum()
 
     @property
+    @override
     def strategy(self) -> Literal["random", "sequential"]:
-        """Sequential."""
         return "sequential"
 
-    def __len__(self) -> int:
-        return len(self._windows)
+    @property
+    @override
+    def _total(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
 
-    def __iter__(self) -> Iterator[ImageSlice]:
-        return iter(self._windows)
-
-
-def _layers(grids: Sequence[Grid]) -> Float[np.ndarray, " n"]:
-    """How many of the images show the ground of each, averaged over it; at least one."""
-    footprints = np.array(
-        [shapely.Polygon() if grid.crs is None else grid.footprint() for grid in grids]
-    )
-    first, second = shapely.STRtree(footprints).query(footprints, predicate="intersects")
-    shared = shapely.area(shapely.intersection(footprints[first], footprints[second]))
-    total = np.bincount(first, shared, minlength=len(grids))
-    return np.maximum(1.0, total / np.where(total > 0, shapely.area(footprints), 1.0))
+    @override
+    def _pieces(self) -> Iterator[Windows]:
+        for start in range(0, self._total, _PIECE):
+            numbers = np.arange(start, min(start + _PIECE, self._total))
+            rows = np.searchsorted(self._ends, numbers, side="right")
+            within = numbers - self._ends[rows] + self._counts_hw[rows].prod(axis=1)
+            first = np.stack(np.divmod(within, self._counts_hw[rows, 1]), axis=1) * self._stride_px
+            yield Windows.parts(self.grids[rows], rows, first, self._window_px)
 
 
-def _centres(dataset: CatalogDataset, row: int) -> Float[np.ndarray, "n 2"]:
-    """X and y of the middle of each label on an image, in its CRS."""
-    image = dataset.images[row]
-    labels = dataset.labels_of(image).polygons(image.grid)
-    return shapely.get_coordinates(shapely.centroid(labels))
+class ListedWindows(WindowSampler):
+    """The windows of a table, such as those around places; in its order, or shuffled anew an epoch.
 
-
-def _first(size: int, window: int, centre: float | None, random: np.random.Generator) -> int:
-    """A first pixel: anywhere, or so that ``centre`` lies in the window's inner two thirds.
-
-    Windows reach beyond the image by up to an eighth, so borders are seen too.
+    Shuffled windows are for training: every process gets as many, if need be some a second time. In
+    order each window comes once, so that one process may get one more than another.
     """
-    margin = window // 8
-    low, high = min(-margin, size - window), max(0, size - window + margin)
-    if centre is None:
-        return int(random.integers(low, high, endpoint=True))
-    wanted = centre - window / 2 + random.uniform(-window / 3, window / 3)
-    return int(np.clip(round(wanted), low, high))
+
+    def __init__(
+        self,
+        dataset: CatalogDataset | GeoDataset,
+        windows: Windows,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
+        """Take windows as they are.
+
+        Args:
+            dataset: What they lie on.
+            windows: At least one.
+            shuffle: Whether each epoch has another order, and each window another seed.
+            seed: Of the order.
+            rank: Number of this process, where several share the windows.
+            ranks: Number of the processes.
+
+        Raises:
+            CatalogError: If there is no window, or one lies on an image that there is not.
+        """
+        super().__init__(dataset, seed=seed, rank=rank, ranks=ranks)
+        if not len(windows):
+            raise CatalogError("a list of no windows shows nothing")
+        if windows.rows.max() >= len(self.grids):
+            raise CatalogError(
+                f"a window lies on image {windows.rows.max():,} of {len(self.grids):,}: the table "
+                "was made for another view"
+            )
+        self._listed = windows
+        self._shuffle = shuffle
+
+    @property
+    @override
+    def strategy(self) -> Literal["random", "sequential"]:
+        return "random" if self._shuffle else "sequential"
+
+    @property
+    @override
+    def _total(self) -> int:
+        return self._evened(len(self._listed)) if self._shuffle else len(self._listed)
+
+    @override
+    def _pieces(self) -> Iterator[Windows]:
+        if not self._shuffle:
+            yield self._listed
+            return
+        random = np.random.default_rng((self.seed, self.epoch))
+        order = np.resize(random.permutation(len(self._listed)), self._total)
+        for start in range(0, self._total, _PIECE):
+            piece = self._listed[order[start : start + _PIECE]]
+            yield piece.seeded(random.integers(2**31, size=len(piece)))
+
+
+def _grids(dataset: Any) -> Grids:  # noqa: ANN401  pyrefly: torchgeo's class is no type of ours
+    """The grid of each image; of each row of the index for a dataset of torchgeo's."""
+    if isinstance(dataset, CatalogDataset):
+        return dataset.grids
+    across, down = dataset.res
+    west, south, east, north = dataset.index.geometry.bounds.to_numpy().T
+    zero = np.zeros(len(west))
+    columns = (zero + across, zero, west, zero, zero - down, north)
+    shapes = np.stack([(north - south) / down, (east - west) / across], axis=1)
+    return Grids(
+        (dataset.index.crs,),
+        np.zeros(len(west), np.int32),
+        np.stack(columns, axis=1),
+        np.maximum(1, np.rint(shapes)).astype(np.int64),
+    )

@@ -34,11 +34,11 @@ class Group:
 
 @dataclass(frozen=True)
 class Values:
-    """The values of the images that have the same bands.
+    """The values of the measured images that have the same bands.
 
     Attributes:
         bands: Their names.
-        images: How many images.
+        images: How many images are measured.
         mean: Mean of all valid pixels per band.
         std: Standard deviation per band.
     """
@@ -101,8 +101,8 @@ def summarise(view: Catalog) -> Summary:
         CatalogError: If it holds no image.
     """
     groups = view.sql(
-        "SELECT place, split, count(*) AS images, sum(objects)::INT AS labels, min(gsd_m) AS low, "
-        "max(gsd_m) AS high FROM images GROUP BY ALL ORDER BY ALL"
+        "SELECT place, split, count(*) AS images, coalesce(sum(objects), 0)::INT AS labels, "
+        "min(gsd_m) AS low, max(gsd_m) AS high FROM images GROUP BY ALL ORDER BY ALL"
     ).to_pylist()
     if not groups:
         raise CatalogError(f"there is no image in {view.said}")
@@ -130,11 +130,11 @@ def summarise(view: Catalog) -> Summary:
 
 
 def _values(view: Catalog) -> list[Values]:
-    kinds = sorted({image.bands for image in view.images})
+    measured = view.where("id IN (SELECT id FROM statistics)")
     found = []
-    for bands in kinds:
+    for bands in sorted(measured.images.bands):
         names = ", ".join("'" + band.replace("'", "''") + "'" for band in bands)
-        same = view.where(f"bands = [{names}]")
-        moments = same.moments
-        found.append(Values(bands, len(same), tuple(moments.mean), tuple(moments.std)))
+        same = measured.where(f"bands = [{names}]")
+        known = same.statistics
+        found.append(Values(bands, len(same), tuple(known.mean), tuple(known.std)))
     return found

@@ -1,15 +1,12 @@
 """Rules about training and validation images that their catalog alone can answer."""
 
-from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
-
 import numpy as np
 import shapely
 
+from gv_data import label_rules
 from gv_data.catalog import Catalog
 from gv_data.errors import CatalogError
-from gv_data.findings import Findings
+from gv_data.findings import Findings, counted, some
 from gv_data.geodesy import area_m2
 from gv_data.values import Values, are_far, can_be, compare, factor
 
@@ -32,53 +29,16 @@ def look_for_labels(findings: Findings, train: Catalog, val: Catalog) -> None:
         (val, "validation-labels", "validation", "--val-where"),
     ):
         findings.apply(rule)
-        if not sum(image.objects for image in view.images):
-            images = f"none on {len(view):,} image{'s' if len(view) != 1 else ''}"
+        if not label_rules.is_labelled(view):
             findings.fail(
                 rule,
-                f"the {part} part has no labels: {images} ({view.said})",
+                f"the {part} part has no labels: none on {counted(len(view), 'image')} "
+                f"({view.said})",
                 f"{option} with images that have labels, or gv-data index ... --labels FILE",
             )
-    findings.apply("unlabelled-images")
-    objects: Counter[Path] = Counter()
-    for image in train.images:
-        objects[image.path] += image.objects
-    empty = [path for path, count in objects.items() if not count]
-    if empty and len(empty) < len(objects):
-        findings.warn(
-            "unlabelled-images",
-            f"{len(empty):,} of {len(objects):,} training images hold no label "
-            f"({_some([path.name for path in empty])}): they count as empty ground",
-            '--train-where "objects > 0" leaves them out',
-        )
-
-
-def look_for_changes(findings: Findings, *views: Catalog) -> None:
-    """Files should be those that were indexed: their grid and statistics are in the catalog."""
-    findings.apply("changed-images")
-    sizes = {
-        image.path: row["bytes"]
-        for view in views
-        for image, row in zip(
-            view.images, view.sql("SELECT bytes FROM images ORDER BY id").to_pylist(), strict=True
-        )
-    }
-    changed = [path for path, size in sizes.items() if _bytes(path) not in (size, None)]
-    if changed:
-        count = f"{len(changed):,} of {len(sizes):,} images"
-        findings.warn(
-            "changed-images",
-            f"{count} have another size than when they were indexed "
-            f"({_some([path.name for path in changed])})",
-            "gv-data index again: footprints, statistics and labels were taken from the old files",
-        )
-
-
-def _bytes(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except OSError:  # told where images are opened
-        return None
+    label_rules.look_for_unlabelled(
+        findings, train, "training images", '--train-where "objects > 0" leaves them out'
+    )
 
 
 def compare_values(findings: Findings, train: Catalog, val: Catalog) -> None:
@@ -86,12 +46,12 @@ def compare_values(findings: Findings, train: Catalog, val: Catalog) -> None:
     findings.apply("bands")
     try:
         names, others = train.bands, val.bands
-        trained, here = Values.of_moments(train.moments), Values.of_moments(val.moments)
+        trained, here = (Values.of_statistics(view.statistics) for view in (train, val))
     except CatalogError as error:
         text, _, hint = str(error).partition("\n")
         findings.fail("bands", text, hint.strip().removeprefix("try: "))
         return
-    flat = [name for name, std in zip(names, train.moments.std, strict=True) if not std > 0]
+    flat = [name for name, std in zip(names, trained.std, strict=True) if not std > 0]
     if flat:
         findings.fail(
             "values",
@@ -147,6 +107,7 @@ def compare_gsds(findings: Findings, train: Catalog, val: Catalog, gsd_m: float)
                 f"{worst} has {gsds[worst]:.3g} m a pixel on the ground, training is at "
                 f"{gsd_m:.3g} m: {times[worst]:.1f} x{more}",
                 f'--gsd-m nearer to {gsds[worst]:.2g}, or --train-where "gsd_m {kept} ..."',
+                off,
             )
 
 
@@ -173,9 +134,10 @@ def measure_shared_ground(findings: Findings, train: Catalog, val: Catalog) -> N
         findings.fail(
             "shared-ground",
             f"{ground:,.0f} m2 of the validation ground ({share:.0%}) are training ground too: "
-            f"{_some(names)}",
+            f"{some(names)}",
             f"split by place: --train-where {_APART} --val-where {_APART}; one image: --image "
             "cuts it into blocks",
+            names,
         )
 
 
@@ -194,9 +156,3 @@ def _boxes(view: Catalog) -> dict[str, np.ndarray]:
 
 def _footprint(view: Catalog, boxes: dict[str, np.ndarray], row: int) -> shapely.Polygon:
     return view.images[boxes["position"][row]].grid.footprint()
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first three names, and how many more there are."""
-    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 from jaxtyping import Float
 
-from gv_data.statistics import Moments
+from gv_data.statistics import Statistics
 
 FAR_STD = 5.0
 """Means further apart than this many standard deviations of training are another scale."""
@@ -63,13 +63,9 @@ class Values:
         return cls(pixels.mean(axis=1), pixels.std(axis=1), low, high)
 
     @classmethod
-    def of_moments(cls, moments: Moments) -> Self:
-        """The distribution behind some moments, its percentiles as in a normal one."""
-        spread = 2.33 * moments.std
-        low = np.maximum(moments.mean - spread, moments.minimum)
-        return cls(
-            moments.mean, moments.std, low, np.minimum(moments.mean + spread, moments.maximum)
-        )
+    def of_statistics(cls, known: Statistics) -> Self:
+        """The distribution of all pixels of measured images."""
+        return cls(known.mean, known.std, known.percentile(1), known.percentile(99))
 
     def of_bands(self, order: Sequence[int]) -> "Values":
         """The same of some bands."""

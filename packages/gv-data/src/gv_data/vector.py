@@ -8,6 +8,7 @@ memory.
 
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from gv_data import geoparquet, ogr
 from gv_data.atomic import replacing
 from gv_data.errors import VectorError
 from gv_data.grid import Bounds
+from gv_data.locations import is_remote, local_copy
 from gv_data.ogr import GeometryType
 
 DRIVERS = {
@@ -95,6 +97,11 @@ def read(
         VectorError: If the file is missing, empty, damaged, not what its suffix says, without a
             CRS, or holds coordinates that are not finite or cannot be of its CRS.
     """
+    if is_remote(path):
+        with local_copy(path) as copy:
+            return read(
+                copy, layer=layer, bounds=bounds, crs_override=crs_override, swap_xy=swap_xy
+            )
     driver = _driver(path)
     wanted = _swapped(bounds) if bounds and swap_xy else bounds
     try:
@@ -344,7 +351,8 @@ def _reported(path: Path) -> Iterator[None]:
     try:
         yield
     except (*ogr.ERRORS, OSError, pa.ArrowException) as error:
-        free_mb = shutil.disk_usage(path.parent).free / 1e6
+        folder = Path(tempfile.gettempdir()) if is_remote(path) else path.parent
+        free_mb = shutil.disk_usage(folder).free / 1e6
         raise VectorError(
             f"{path} could not be written ({free_mb:,.0f} MB free there): {_one_line(error)}"
         ) from error

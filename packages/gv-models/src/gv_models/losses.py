@@ -17,11 +17,12 @@ def bce_dice(
     """Binary cross-entropy plus Dice loss (Milletari et al. 2016, arXiv:1606.04797) of one head.
 
     Both are taken over all valid pixels of the batch together, so that an image without any object
-    does not weigh as much as one full of them. Reductions run in float32 also under autocast.
+    does not weigh as much as one full of them. Reductions run in float32 also under autocast. Dice
+    is that of Wang et al. (2023, arXiv:2303.16296), which soft targets minimise too.
 
     Args:
         logits: What the network gave.
-        target: 0 or 1; only read where valid, so it may be NaN elsewhere.
+        target: 0 to 1; only read where valid, so it may be NaN elsewhere.
         valid: Where there are both image and labels.
         pos_weight: Weight of the positive pixels in the cross-entropy; 1 when not given.
         smooth: Pixels added to both sides of the Dice ratio: keeps it finite without objects.
@@ -37,5 +38,6 @@ def bce_dice(
         scores, truth, weight=known, pos_weight=weight, reduction="sum"
     )
     found = scores.sigmoid() * known
-    overlap = (2 * (found * truth).sum() + smooth) / (found.sum() + truth.sum() + smooth)
+    both = found + truth
+    overlap = ((both - (found - truth).abs()).sum() + smooth) / (both.sum() + smooth)
     return entropy / known.sum().clamp(min=1) + (1 - overlap)

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from gv_train.metric_log import Row, parse_name
-from gv_train.sheet import (
+from gv_data.sheet import (
     BLUE,
     INK,
     ORANGE,
@@ -23,14 +22,16 @@ from gv_train.sheet import (
     YELLOW,
     Sheet,
     hatch,
+    no_data_sample,
     outline,
     points,
+    shortened,
     stretch,
 )
+from gv_train.metric_log import Row, parse_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.patches import Patch
 
 _HEADS = (YELLOW, SKY, PURPLE, ORANGE)
 _HIT, _MISSED, _FALSE = BLUE, YELLOW, VERMILION
@@ -89,12 +90,12 @@ def batch(
         if first:
             outline(axes, masks[first[0]][index], _HEADS[0])
         if index < len(captions):
-            sheet.text(x, y + size + 6, _short(captions[index], size, 20), 20)
+            sheet.text(x, y + size + 6, shortened(captions[index], size, 20), 20)
     samples = [
         *(Line2D([], [], color=_HEADS[0], linewidth=4, label=name) for name in first),
         *(Patch(color=c, label=name) for name, c in zip(others, _HEADS[1:], strict=False)),
     ]
-    sheet.legend(_MARGIN, height - 46, [*samples, *_no_data(known)])
+    sheet.legend(_MARGIN, height - 46, [*samples, *no_data_sample(known)])
     sheet.scale_bar(1600 - _MARGIN, height - 34, size / 2, gsd_m * images.shape[3] / size)
     sheet.save(path)
 
@@ -157,7 +158,7 @@ def predictions(
         sheet.text(_MARGIN, y + 6, choice.name, 28, weight="bold")
         sheet.text(_MARGIN, y + 44, choice.score, 22)
         if here < len(captions):
-            words = [_short(word, name_width - 8, 18) for word in captions[here].split(" ", 1)]
+            words = [shortened(word, name_width - 8, 18) for word in captions[here].split(" ", 1)]
             sheet.text(_MARGIN, y + 80, "\n".join(words), 18, colour=PALE)
         errors = 0.25 + 0.6 * pixels[row].mean(axis=2, keepdims=True).repeat(3, axis=2)
         _tint(errors, true[here] & found[here], _HIT, 0.85)
@@ -172,7 +173,7 @@ def predictions(
         Patch(color=colour, label=label)
         for colour, label in [(_HIT, "hit"), (_MISSED, "missed"), (_FALSE, "false")]
     ]
-    sheet.legend(lefts[0], height - 42, [*samples, *_no_data(known[order])])
+    sheet.legend(lefts[0], height - 42, [*samples, *no_data_sample(known[order])])
     sheet.scale_bar(1600 - _MARGIN, height - 30, size / 2, gsd_m * images.shape[3] / size)
     sheet.save(path)
 
@@ -350,20 +351,3 @@ def _stretch_note(count: int, rgb: Sequence[int], bands: Sequence[str]) -> str:
     names = [bands[band] if bands else f"band {band + 1}" for band in dict.fromkeys(rgb)]
     shown = f"{', '.join(names)} as red, green, blue" if len(names) == 3 else names[0]
     return f"{count} windows; {shown}, each stretched to 2-98 %"
-
-
-def _no_data(known: Bool[np.ndarray, "n h w"]) -> list["Patch"]:
-    """The legend's sample of hatching, if any pixel is hatched."""
-    from matplotlib.patches import Patch
-
-    if known.all():
-        return []
-    return [Patch(facecolor="#EDEDED", edgecolor="#B8B8B8", hatch="////", label="no data")]
-
-
-def _short(words: str, width: float, size: float) -> str:
-    """Cut words in the middle to fit a width in pixels; a letter is 0.58 of its size wide."""
-    most = max(int(width / (0.58 * size)), 8)
-    return (
-        words if len(words) <= most else f"{words[: most // 2 - 1]}…{words[-(most - most // 2) :]}"
-    )

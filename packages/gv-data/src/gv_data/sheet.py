@@ -17,6 +17,7 @@ from gv_data import atomic
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.patches import Patch
 
 BLUE, ORANGE, GREEN, YELLOW = "#0072B2", "#E69F00", "#009E73", "#F0E442"
 SKY, VERMILION, PURPLE, INK, PALE = "#56B4E9", "#D55E00", "#CC79A7", "#222222", "#8A8A8A"
@@ -84,13 +85,22 @@ class Sheet:
             va=va,
         )
 
-    def legend(self, x: float, y: float, handles: Sequence["Artist"]) -> None:
-        """Labelled samples of colours in one line, its top left corner at a place."""
+    def legend(
+        self, x: float, y: float, handles: Sequence["Artist"], *, columns: int | None = None
+    ) -> None:
+        """Labelled samples of colours, the top left corner at a place.
+
+        Args:
+            x: Left side in pixels.
+            y: Upper side.
+            handles: The samples, each with its label.
+            columns: How many stand side by side, by default all.
+        """
         self.figure.legend(
             handles=list(handles),
             loc="upper left",
             bbox_to_anchor=(x / self.width, 1 - y / self.height),
-            ncols=len(handles),
+            ncols=columns or max(len(handles), 1),
             frameon=False,
             fontsize=points(20),
             labelcolor=INK,
@@ -203,6 +213,23 @@ def hatch(
     rows, columns = np.indices((height, width))
     stripes = np.where((rows + columns) % period < period / 2, *_HATCH)
     return np.where(valid[..., None], colours, stripes[None, ..., None]).astype(np.float32)
+
+
+def no_data_sample(known: Bool[np.ndarray, "*n h w"]) -> list["Patch"]:
+    """The legend's sample of hatching, if any pixel is hatched."""
+    from matplotlib.patches import Patch
+
+    if known.all():
+        return []
+    return [Patch(facecolor="#EDEDED", edgecolor="#B8B8B8", hatch="////", label="no data")]
+
+
+def shortened(words: str, width: float, size: float) -> str:
+    """Cut words in the middle to fit a width in pixels; a letter is 0.58 of its size wide."""
+    most = max(int(width / (0.58 * size)), 8)
+    return (
+        words if len(words) <= most else f"{words[: most // 2 - 1]}…{words[-(most - most // 2) :]}"
+    )
 
 
 def round_below(number: float) -> float:

@@ -1,0 +1,83 @@
+"""What the images of one call to ``gv-data index`` have in common, as ``catalog.json`` keeps it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from gv_data.errors import CatalogError
+
+IGNORE = 255
+"""Class of a pixel of which nobody said what it is."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where files are, and what they do not say themselves.
+
+    Attributes:
+        root: Folder that all paths are relative to, and may not leave.
+        labels_crs: CRS that the label files are in, whatever they say; None believes them.
+        labels_swapped: Whether the label files hold y before x.
+        label_column: Attribute of the label polygons that names their class; None: there is one
+            class, which may have a name.
+        classes: Names of the classes. Polygons are numbered from 1 in this order, 0 is none of
+            them; a mask's class is its position from 0, so the first is often the background.
+        mask_values: Value on disk of each class of a mask; empty: the position of its name.
+        ignore: Values of a mask that say nothing.
+        bands: Names of the bands; empty believes the files.
+        scale: What values are multiplied by, for all bands or for each; empty believes the files.
+        offset: What is added then.
+        nodata: Value of missing pixels; None believes the files.
+        assets: Columns that name further rasters of the same ground: another sensor, another date.
+    """
+
+    root: str
+    labels_crs: str | None = None
+    labels_swapped: bool = False
+    label_column: str | None = None
+    classes: tuple[str, ...] = ()
+    mask_values: tuple[int, ...] = ()
+    ignore: tuple[int, ...] = ()
+    bands: tuple[str, ...] = ()
+    scale: tuple[float, ...] = ()
+    offset: tuple[float, ...] = ()
+    nodata: float | None = None
+    assets: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(set(self.classes)) != len(self.classes) or len(self.classes) > IGNORE:
+            raise CatalogError(
+                f"classes have different names and are at most {IGNORE}, got {len(self.classes)}: "
+                f"{', '.join(self.classes)[:200]}"
+            )
+        if self.mask_values and len(self.mask_values) != len(self.classes):
+            raise CatalogError(
+                f"{len(self.classes)} classes have {len(self.mask_values)} values: give each one"
+            )
+        both = set(self.ignore) & set(self.mask_values)
+        if both:
+            raise CatalogError(f"the value {min(both)} is a class and ignored: choose one")
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """What ``catalog.json`` holds.
+
+        Raises:
+            CatalogError: If it is damaged.
+        """
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
+        }
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise CatalogError(f"catalog.json is damaged, index again: {error}") from error
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings that differ from the usual."""
+        usual = Source(self.root)
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+            if name == "root" or value != getattr(usual, name)
+        }
