@@ -98,3 +98,11 @@ def test_a_folder_that_is_no_catalog_is_told_as_such(command, tmp_path):
     code, _, err = command("check", tmp_path)
     assert code == 2
     assert "is not a catalog" in err
+
+
+def test_a_view_without_images_has_passed_nothing(command, tif, tmp_path):
+    image = np.random.default_rng(0).integers(1, 255, (3, 60, 70), dtype=np.uint8)
+    assert command("index", tif("a.tif", image), "--out", tmp_path / "c")[0] == 0
+    code, told, narrated = command("check", tmp_path / "c", "--where", "place = 'nowhere'")
+    assert (code, told) == (2, "")
+    assert "there is no image in" in narrated

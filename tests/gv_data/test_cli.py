@@ -13,8 +13,6 @@ from pyproj import Geod
 
 import gv_data
 from gv_data.catalog import Catalog
-from gv_data.cli import FAMILY
-from gv_data.command import run
 
 RNG = np.random.default_rng(4)
 IMAGE = RNG.integers(1, 255, (3, 100, 120), dtype=np.uint8)
@@ -26,18 +24,6 @@ HOUSES = [
 BOW_TIE = shapely.Polygon([(WEST + 35, NORTH - 5), (WEST + 45, NORTH - 9), (WEST + 45, NORTH - 5),
                            (WEST + 35, NORTH - 9)])  # fmt: skip
 HEAVY = {"torch", "numpy", "rasterio", "pandas", "geopandas", "pyarrow", "duckdb", "rich"}
-
-
-@pytest.fixture
-def command(capsys):
-    """Runs a command line; gives its exit code, standard output and standard error."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        code = run("gv-data", FAMILY, [str(word) for word in words])
-        told = capsys.readouterr()
-        return code, told.out, told.err
-
-    return call
 
 
 def line(text: str, name: str) -> str:

@@ -10,23 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from gv_data.catalog import Catalog
-from gv_data.cli import FAMILY
-from gv_data.command import run
 
 RNG = np.random.default_rng(3)
 SCENES = {f"t{n}": RNG.integers(1, 255, (3, 40, 50), dtype=np.uint8) for n in range(3)}
-
-
-@pytest.fixture
-def command(capsys):
-    """Runs a command line; gives its exit code, standard output and standard error."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        code = run("gv-data", FAMILY, [str(word) for word in words])
-        told = capsys.readouterr()
-        return code, told.out, told.err
-
-    return call
 
 
 @pytest.fixture

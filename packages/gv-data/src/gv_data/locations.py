@@ -101,7 +101,7 @@ def explained(place: Path) -> Iterator[None]:
         yield
     except (DataError, FileNotFoundError, FileExistsError):
         raise
-    except Exception as error:
+    except Exception as error:  # fsspec, botocore and aiohttp raise their own, which vary
         if not is_remote(place):
             raise
         reason = next(iter(str(error).splitlines()), type(error).__name__)

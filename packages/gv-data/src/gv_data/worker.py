@@ -97,7 +97,7 @@ def _serve(connection: Connection) -> None:
             return
         try:
             answer = work(*args, **kwargs), None
-        except Exception as error:
+        except Exception as error:  # whatever it is, the other side raises it
             error.add_note(traceback.format_exc())  # the trace itself does not travel
             answer = None, error
         connection.send(answer)

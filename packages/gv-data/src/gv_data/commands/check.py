@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gv_data.command import Command
 from gv_data.commands import views
 from gv_data.console import Colour, Console, duration, paint
+from gv_data.errors import CatalogError
 from gv_data.options import Parser, positive
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def _check(values: argparse.Namespace, console: Console) -> int:
     """Say what was found; 4 when there is a failure."""
     started = time.monotonic()
     view = views.chosen(values)
+    if values.where and not view.images:
+        raise CatalogError(f"there is no image in {view.said}")
     console.say(f"check      {view.said}")
     from gv_data.check import check_catalog
 
