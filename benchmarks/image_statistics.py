@@ -23,10 +23,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import rasterio
 
-from gv_data.measuring import measure
-from gv_data.query import answer
-from gv_data.raster import Scene
-from gv_data.tables import opened
+from gv_data.measure.measuring import measure
+from gv_data.rasters.raster import Scene
+from gv_data.store.query import answer
+from gv_data.store.tables import opened
 
 ROUNDS = 5
 BANDS = ("red", "green", "blue")

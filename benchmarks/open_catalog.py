@@ -21,7 +21,7 @@ from affine import Affine
 from benchmarks.contenders import race
 
 from gv_data.catalog import Catalog
-from gv_data.indexing import index
+from gv_data.intake.indexing import index
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def main() -> None:
 
 def open_ours(catalog: Path, gsd_m: float | None) -> Callable[[], int]:
     """A view of a catalog as a dataset."""
-    import_module("gv_data.dataset")  # what is timed is opening
+    import_module("gv_data.windows.dataset")  # what is timed is opening
     return lambda: len(
         Catalog.open(catalog).where("gsd_m < 30 AND id <> ''").dataset(gsd_m=gsd_m, labels=False)
     )

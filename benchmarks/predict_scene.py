@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from gv_data.raster import Scene
+from gv_data.rasters.raster import Scene
+from gv_data.rasters.tiling import Tiling
 from gv_data.synthetic.mosaic import write_mosaic
-from gv_data.tiling import Tiling
 from gv_models import package
 from gv_models.package import Probabilities
 from gv_train.hardware import use_cpu

@@ -69,7 +69,7 @@ def _say(what: str, found: dict[str, Outcome], answer: str = "") -> None:
 
 def begin_ours(count: int) -> Callable[[], int]:
     """Random windows, made ready."""
-    from gv_data.random_windows import RandomWindows
+    from gv_data.windows.random_windows import RandomWindows
 
     dataset = Index(_scattered(count, 512), 512)
     return lambda: len(RandomWindows(dataset, window_px=256, length=1_000))
@@ -85,7 +85,7 @@ def begin_peer(count: int) -> Callable[[], int]:
 
 def draw_ours(count: int) -> Callable[[], int]:
     """Random windows, drawn; each time for another epoch."""
-    from gv_data.random_windows import RandomWindows
+    from gv_data.windows.random_windows import RandomWindows
 
     sampler = RandomWindows(Index(_scattered(count, 512), 512), window_px=256, length=1_000)
 
@@ -106,7 +106,7 @@ def draw_peer(count: int) -> Callable[[], int]:
 
 def unseen_ours() -> Callable[[], float]:
     """Share of a tile that no window shows."""
-    from gv_data.random_windows import RandomWindows
+    from gv_data.windows.random_windows import RandomWindows
 
     dataset = Index(np.zeros((1, 2)), 1024)
     return lambda: _unseen(list(RandomWindows(dataset, window_px=256, length=20_000)))
@@ -122,7 +122,7 @@ def unseen_peer() -> Callable[[], float]:
 
 def chips_ours() -> Callable[[], int]:
     """How many of 100 random windows are one of the tiles."""
-    from gv_data.random_windows import RandomWindows
+    from gv_data.windows.random_windows import RandomWindows
 
     corners = _scattered(100, 256)
     dataset = Index(corners, 256)
@@ -140,7 +140,7 @@ def chips_peer() -> Callable[[], int]:
 
 def grid_ours(count: int) -> Callable[[], str]:
     """How many windows of a grid are one of the tiles."""
-    from gv_data.samplers import GridWindows
+    from gv_data.windows.samplers import GridWindows
 
     corners = _scattered(count, 256)
     dataset = Index(corners, 256)

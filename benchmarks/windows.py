@@ -92,7 +92,7 @@ def read_ours(catalog: Path, chosen: Sequence[tuple[int, int, int]]) -> Callable
     import torch
 
     from gv_data.catalog import Catalog
-    from gv_data.windows import ImageSlice
+    from gv_data.windows.windows import ImageSlice
 
     torch.set_num_threads(1)
     rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES).__enter__()
@@ -144,7 +144,7 @@ def draw_ours(path: Path, corners: Sequence[tuple[int, int]]) -> Callable[[], in
     from pyproj import CRS
 
     from gv_data.grid import Grid
-    from gv_data.labels import Labels
+    from gv_data.labels.labels import Labels
 
     labels, crs = Labels.read(path), CRS("EPSG:32633")
     grids = [
@@ -210,7 +210,7 @@ def _place(number: int) -> Affine:
 
 
 def _write(folder: Path, catalog: Path, count: int) -> None:
-    from gv_data.indexing import index
+    from gv_data.intake.indexing import index
 
     if (catalog / "images.parquet").exists():
         return

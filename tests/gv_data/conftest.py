@@ -10,16 +10,17 @@ import pytest
 import rasterio
 from affine import Affine
 
-from gv_data import table_files, vector
 from gv_data.catalog import Catalog
 from gv_data.cli import FAMILY
-from gv_data.command import run
 from gv_data.findings import Checked, Finding
 from gv_data.grid import Grid
-from gv_data.indexing import index
+from gv_data.intake.indexing import index
 from gv_data.sources import Source
+from gv_data.store import table_files
 from gv_data.synthetic.files import save
 from gv_data.synthetic.town import town
+from gv_data.terminal.command import run
+from gv_data.vectors import vector
 
 UTM_50_CM = Affine(0.5, 0, 500_000, 0, -0.5, 3_000_000)
 

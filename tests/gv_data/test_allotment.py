@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import chi2_contingency
 
-from gv_data.allotment import ALIKE, Balance, allot, deal
-from gv_data.shares import Shares
-from gv_data.split_figures import chi_squared, divergence
+from gv_data.splitting.allotment import ALIKE, Balance, allot, deal
+from gv_data.splitting.shares import Shares
+from gv_data.splitting.split_figures import chi_squared, divergence
 
 shares = st.one_of(
     st.builds(Shares.folds, st.integers(2, 9)),

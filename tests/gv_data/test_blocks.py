@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyproj import CRS, Geod, Transformer
 
-from gv_data.blocks import blocks
 from gv_data.errors import DataError
-from gv_data.indexing import index
-from gv_data.labels import Labels
-from gv_data.raster import Scene
+from gv_data.intake.indexing import index
+from gv_data.labels.labels import Labels
+from gv_data.rasters.raster import Scene
+from gv_data.splitting.blocks import blocks
 
 UTM = Affine(0.3, 0, 500_000, 0, -0.3, 9_300_000)
 MERCATOR_60_N = Affine(0.6, 0, 1_000_000, 0, -0.6, 8_399_000)  # 0.3 m on the ground

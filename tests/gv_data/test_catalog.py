@@ -17,7 +17,7 @@ from affine import Affine
 
 from gv_data.catalog import Catalog
 from gv_data.errors import CatalogError
-from gv_data.indexing import index
+from gv_data.intake.indexing import index
 
 RNG = np.random.default_rng(2)
 IMAGES = {f"t{n}": RNG.integers(0, 256, (3, 40 + 20 * n, 50), dtype=np.uint8) for n in range(4)}

@@ -11,9 +11,9 @@ import pytest
 import shapely
 
 from gv_data.catalog import Catalog
-from gv_data.catalog_statistics import measure_catalog
 from gv_data.errors import CatalogError
-from gv_data.indexing import index
+from gv_data.intake.indexing import index
+from gv_data.measure.catalog_statistics import measure_catalog
 
 RNG = np.random.default_rng(9)
 SCENES = {f"t{n}": RNG.integers(0, 256, (2, 40, 50 + n), dtype=np.uint8) for n in range(6)}
@@ -82,7 +82,7 @@ def test_a_broken_image_is_recorded_and_the_rest_goes_on(catalog, tmp_path):
 
 def test_rows_of_images_no_longer_listed_are_dropped(catalog):
     measure_catalog(catalog)
-    from gv_data.indexing import remove
+    from gv_data.intake.indexing import remove
 
     remove(catalog.where("id = 't5'"))
     now = Catalog.open(catalog.path)
@@ -94,7 +94,7 @@ import sys
 from typing import Any
 import time
 from pathlib import Path
-from gv_data import catalog_statistics
+from gv_data.measure import catalog_statistics
 from gv_data.catalog import Catalog
 
 plain = catalog_statistics.measure
@@ -136,7 +136,7 @@ def test_a_kill_loses_at_most_the_image_in_progress(number, catalog):
 def test_two_at_once_lose_nothing(catalog):
     script = (
         "import sys; from gv_data.catalog import Catalog; "
-        "from gv_data.catalog_statistics import measure_catalog; "
+        "from gv_data.measure.catalog_statistics import measure_catalog; "
         "measure_catalog(Catalog.open(sys.argv[1]).where(sys.argv[2]))"
     )
     halves = ("id < 't3'", "id >= 't3'")

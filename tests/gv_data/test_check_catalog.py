@@ -17,11 +17,12 @@ import shapely
 from affine import Affine
 from scipy import ndimage
 
-from gv_data import index, table_files
+from gv_data import index
 from gv_data.catalog import Catalog
-from gv_data.catalog_statistics import measure_catalog
-from gv_data.check import CatalogChecked, check_catalog
+from gv_data.checks.check import CatalogChecked, check_catalog
 from gv_data.findings import Finding
+from gv_data.measure.catalog_statistics import measure_catalog
+from gv_data.store import table_files
 
 SIDE = 64
 PIXEL_M = 0.5

@@ -10,15 +10,16 @@ import shapely
 from affine import Affine
 from pyproj import CRS
 
-from gv_data import image_rules, vector
-from gv_data.alignment import correlate
 from gv_data.catalog import Catalog
-from gv_data.check import Checked, check_training
+from gv_data.checks import image_rules
+from gv_data.checks.alignment import correlate
+from gv_data.checks.check import Checked, check_training
 from gv_data.grid import Grid
-from gv_data.indexing import index
-from gv_data.labels import Labels
-from gv_data.raster import Scene
+from gv_data.intake.indexing import index
+from gv_data.labels.labels import Labels
+from gv_data.rasters.raster import Scene
 from gv_data.synthetic.layers import keep
+from gv_data.vectors import vector
 
 
 def check_views(train: Catalog, val: Catalog, *, gsd_m=0.3) -> Checked:

@@ -8,9 +8,9 @@ import pytest
 import rasterio
 from affine import Affine
 
-from gv_data.check import Checked, check_scene
-from gv_data.raster import Scene
-from gv_data.values import Values
+from gv_data.checks.check import Checked, check_scene
+from gv_data.checks.values import Values
+from gv_data.rasters.raster import Scene
 
 
 def package_of(path: Path) -> dict:

@@ -3,10 +3,10 @@
 import pytest
 import rasterio
 
-from gv_data.blocks import blocks
 from gv_data.catalog import Catalog
-from gv_data.check import Checked, check_catalog, check_training
-from gv_data.indexing import index
+from gv_data.checks.check import Checked, check_catalog, check_training
+from gv_data.intake.indexing import index
+from gv_data.splitting.blocks import blocks
 from gv_data.synthetic.files import save
 from gv_data.synthetic.town import town
 

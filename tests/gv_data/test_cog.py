@@ -13,11 +13,11 @@ from pyproj import CRS
 from rasterio.windows import Window
 from rio_cogeo import cog_validate
 
-from gv_data import cog
-from gv_data.cog import writing_cog
 from gv_data.errors import DataError, RasterError
 from gv_data.grid import Grid
-from gv_data.raster import Scene
+from gv_data.rasters import cog
+from gv_data.rasters.cog import writing_cog
+from gv_data.rasters.raster import Scene
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(1, 255, (3, 300, 400), dtype=np.uint8)
@@ -134,7 +134,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 from affine import Affine
 from gv_data.errors import RasterError
 from gv_data.grid import Grid
-from gv_data.cog import writing_cog
+from gv_data.rasters.cog import writing_cog
 try:
     grid = Grid(None, Affine.identity(), 2000, 2000)
     with writing_cog(Path(sys.argv[1]), grid, bands=["p"]) as f:
@@ -158,7 +158,7 @@ import numpy as np
 from pathlib import Path
 from affine import Affine
 from gv_data.grid import Grid
-from gv_data.cog import writing_cog
+from gv_data.rasters.cog import writing_cog
 rows = np.random.default_rng(0).integers(0, 255, (1, 500, 4000), np.uint8)
 print("ready", flush=True)
 with writing_cog(Path(sys.argv[1]), Grid(None, Affine.identity(), 4000, 4000), bands=["p"]) as f:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gv_data.commands import cog
-from gv_data.conversion import Averaging, Codec, convert, is_cog
+from gv_data.rasters.conversion import Averaging, Codec, convert, is_cog
 
 NOISE = np.random.default_rng(5).integers(1, 255, (3, 700, 600), dtype=np.uint8)
 ROWS, COLUMNS = np.indices((700, 600))

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from gv_data import console as voice
-from gv_data.caller import Caller, read_caller
-from gv_data.command import Command, Family, Verb, run, versions
-from gv_data.console import Console, paint
 from gv_data.errors import RasterError
-from gv_data.options import Parser, dashed
+from gv_data.terminal import console as voice
+from gv_data.terminal.caller import Caller, read_caller
+from gv_data.terminal.command import Command, Family, Verb, run, versions
+from gv_data.terminal.console import Console, paint
+from gv_data.terminal.options import Parser, dashed
 
 HEAVY = {"torch", "numpy", "lightning", "rasterio", "pandas", "rich", "psutil", "yaml"}
 
@@ -244,7 +244,7 @@ def test_quick_work_leaves_few_lines_in_a_log(capsys):
 
 
 def test_importing_the_house_style_is_light():
-    script = "import gv_data.command, gv_data.caller, sys; print(*sys.modules)"
+    script = "import gv_data.terminal.command, gv_data.terminal.caller, sys; print(*sys.modules)"
     told = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
@@ -253,7 +253,7 @@ def test_importing_the_house_style_is_light():
 
 TOY = """
 import sys, time
-from gv_data.command import Command, run
+from gv_data.terminal.command import Command, run
 def work(values, console):
     console.say("ready")
     {work}
@@ -359,7 +359,7 @@ def test_the_package_is_found_through_a_shell_and_not_in_our_own_options():
 
 
 def test_the_real_parent_is_read():
-    script = "from gv_data.caller import caller; print(caller())"
+    script = "from gv_data.terminal.caller import caller; print(caller())"
     told = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )

@@ -13,9 +13,9 @@ from rasterio.enums import Resampling
 from rasterio.windows import Window
 from rio_cogeo import cog_translate, cog_validate
 
-from gv_data import conversion, sameness
-from gv_data.conversion import Codec, convert, is_cog
 from gv_data.errors import DataError, RasterError
+from gv_data.rasters import conversion, sameness
+from gv_data.rasters.conversion import Codec, convert, is_cog
 
 RNG = np.random.default_rng(5)
 NOISE = RNG.integers(1, 255, (4, 700, 600), dtype=np.uint8)

@@ -7,10 +7,10 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from gv_data.catalog import Catalog
-from gv_data.datamodule import DataModule
 from gv_data.errors import CatalogError
-from gv_data.indexing import index
-from gv_data.mixing import MixUp
+from gv_data.intake.indexing import index
+from gv_data.windows.datamodule import DataModule
+from gv_data.windows.mixing import MixUp
 
 
 @pytest.fixture

@@ -17,15 +17,15 @@ from torch.utils.data import DataLoader
 from torchgeo.samplers import GriddedPatchSampler, RandomPatchSampler
 
 from gv_data.catalog import Catalog
-from gv_data.dataset import IGNORE, CatalogDataset
 from gv_data.errors import CatalogError
-from gv_data.image_row import Part
-from gv_data.indexing import index
-from gv_data.photometry import Light
-from gv_data.random_windows import RandomWindows
-from gv_data.samplers import GridWindows
-from gv_data.transforms import chain, turn
-from gv_data.windows import ImageSlice
+from gv_data.intake.image_row import Part
+from gv_data.intake.indexing import index
+from gv_data.windows.dataset import IGNORE, CatalogDataset
+from gv_data.windows.photometry import Light
+from gv_data.windows.random_windows import RandomWindows
+from gv_data.windows.samplers import GridWindows
+from gv_data.windows.transforms import chain, turn
+from gv_data.windows.windows import ImageSlice
 
 RNG = np.random.default_rng(3)
 IMAGE = RNG.integers(1, 255, (3, 120, 160), dtype=np.uint8)

@@ -8,8 +8,8 @@ import pytest
 
 from gv_data import engine
 from gv_data.catalog import Catalog
-from gv_data.catalog_statistics import measure_catalog
-from gv_data.indexing import index
+from gv_data.intake.indexing import index
+from gv_data.measure.catalog_statistics import measure_catalog
 
 RNG = np.random.default_rng(11)
 SCENES = {f"t{n}": RNG.integers(0, 256, (2, 60, 50), dtype=np.uint8) for n in range(12)}

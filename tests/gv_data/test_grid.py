@@ -8,7 +8,7 @@ from pyproj import CRS, Geod, Transformer
 
 from gv_data.errors import RasterError
 from gv_data.grid import Grid
-from gv_data.grids import Grids
+from gv_data.store.grids import Grids
 
 MERCATOR = CRS("EPSG:3857")
 UTM = CRS("EPSG:32637")

@@ -10,8 +10,8 @@ from scipy import ndimage
 
 from gv_data import index
 from gv_data.catalog import Catalog
-from gv_data.hashes import CELLS, HASHES, TURNS, hash_of, turned
-from gv_data.upkeep import bring_up_to_date
+from gv_data.checks.hashes import CELLS, HASHES, TURNS, hash_of, turned
+from gv_data.measure.upkeep import bring_up_to_date
 
 RNG = np.random.default_rng(11)
 EVERYWHERE = np.ones((CELLS, CELLS), bool)

@@ -9,7 +9,7 @@ import pytest
 from gv_data.catalog import Catalog
 from gv_data.errors import CatalogError
 from gv_data.images import Images
-from gv_data.indexing import index
+from gv_data.intake.indexing import index
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from pyproj import CRS, Transformer
 
 from gv_data.catalog import Catalog
 from gv_data.errors import CatalogError, DataError, VectorError
-from gv_data.image_row import Part
-from gv_data.indexing import index
-from gv_data.raster import Scene
+from gv_data.intake.image_row import Part
+from gv_data.intake.indexing import index
+from gv_data.rasters.raster import Scene
 
 RNG = np.random.default_rng(1)
 IMAGE = RNG.integers(1, 255, (3, 100, 120), dtype=np.uint8)
@@ -258,7 +258,8 @@ def test_the_tables_are_geoparquet_1_1_with_their_types(tif, tmp_path):
 KILLED = """
 import sys
 from pathlib import Path
-from gv_data import atomic, indexing
+from gv_data import atomic
+from gv_data.intake import indexing
 write = atomic.os.replace
 left = int(sys.argv[3])
 def replace(source, target):

@@ -11,8 +11,8 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from gv_data.errors import RasterError
-from gv_data.instances import NODATA, Splitting, instances
-from gv_data.polygons import rasterize
+from gv_data.vectors.instances import NODATA, Splitting, instances
+from gv_data.vectors.polygons import rasterize
 
 
 def strips(interior, edge, heights):
@@ -162,7 +162,7 @@ PEAK = """
 import sys
 import numpy as np
 from pathlib import Path
-from gv_data.instances import Splitting, instances
+from gv_data.vectors.instances import Splitting, instances
 
 def rows(height, width, strip):
     for top in range(0, height, strip):

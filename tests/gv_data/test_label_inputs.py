@@ -11,7 +11,7 @@ from skimage.segmentation import find_boundaries
 
 from gv_data.catalog import Catalog
 from gv_data.errors import CatalogError, VectorError
-from gv_data.indexing import index
+from gv_data.intake.indexing import index
 from gv_data.sources import IGNORE, Source
 
 RNG = np.random.default_rng(6)

@@ -8,7 +8,7 @@ from pyproj import CRS
 
 from gv_data.errors import VectorError
 from gv_data.grid import Grid
-from gv_data.labels import Labels
+from gv_data.labels.labels import Labels
 
 UTM = CRS("EPSG:32637")
 GRID = Grid(UTM, Affine(0.5, 0, 500_000, 0, -0.5, 3_000_000), 100, 120)

@@ -5,11 +5,12 @@ import pyarrow as pa
 import pytest
 from affine import Affine
 
-from gv_data import index, table_files, tables
+from gv_data import index
 from gv_data.catalog import Catalog
+from gv_data.checks.hashes import TURNS, turned
+from gv_data.checks.look_alikes import DISTANCE_MAX, look_alikes
 from gv_data.errors import CatalogError
-from gv_data.hashes import TURNS, turned
-from gv_data.look_alikes import DISTANCE_MAX, look_alikes
+from gv_data.store import table_files, tables
 
 RNG = np.random.default_rng(5)
 NEW, OTHER = RNG.integers(0, 2**64, 2, dtype=np.uint64).tolist()

@@ -6,10 +6,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from gv_data.counting import Counts, product_sum
 from gv_data.errors import RasterError
-from gv_data.measuring import measure
-from gv_data.raster import Scene
+from gv_data.measure.counting import Counts, product_sum
+from gv_data.measure.measuring import measure
+from gv_data.rasters.raster import Scene
 
 RNG = np.random.default_rng(5)
 SHAPE = (3, 130, 170)

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from gv_data.dataset import IGNORE
 from gv_data.errors import SampleError
-from gv_data.mixing import Box, CutMix, MixUp, blended, pasted
+from gv_data.windows.dataset import IGNORE
+from gv_data.windows.mixing import Box, CutMix, MixUp, blended, pasted
 
 
 def seeded(seed: int = 0) -> torch.Generator:

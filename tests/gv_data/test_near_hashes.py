@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gv_data import near_hashes as module
-from gv_data.hashes import TURNS, turned
-from gv_data.near_hashes import near_hashes
+from gv_data.checks import near_hashes as module
+from gv_data.checks.hashes import TURNS, turned
+from gv_data.checks.near_hashes import near_hashes
 
 
 def brute_force(hashes: np.ndarray, distance: int, turns=TURNS[:1]) -> list[tuple[int, int, int]]:

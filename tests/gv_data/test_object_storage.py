@@ -11,12 +11,12 @@ import shapely
 
 from gv_data import RandomWindows, atomic
 from gv_data.catalog import Catalog
-from gv_data.catalog_statistics import measure_catalog
 from gv_data.cli import FAMILY
-from gv_data.command import run
 from gv_data.errors import CatalogError, DataError
-from gv_data.indexing import index, remove
+from gv_data.intake.indexing import index, remove
 from gv_data.locations import common_folder, located
+from gv_data.measure.catalog_statistics import measure_catalog
+from gv_data.terminal.command import run
 
 RNG = np.random.default_rng(8)
 SCENES = {f"t{n}": RNG.integers(1, 255, (3, 90, 80 + n), dtype=np.uint8) for n in range(3)}

@@ -11,7 +11,7 @@ import pytest
 import rasterio
 
 from gv_data.errors import RasterError
-from gv_data.open_scenes import OpenScenes
+from gv_data.rasters.open_scenes import OpenScenes
 from gv_data.sources import Source
 
 SOURCE = Source("/")
@@ -29,7 +29,7 @@ def value(scenes: OpenScenes, path) -> int:
 
 
 def test_the_least_recently_used_is_closed_first(files, monkeypatch):
-    monkeypatch.setattr("gv_data.open_scenes._MOST", 3)
+    monkeypatch.setattr("gv_data.rasters.open_scenes._MOST", 3)
     scenes = OpenScenes()
     opened = []
     for n in (0, 1, 2, 0, 3, 0, 4):
@@ -64,7 +64,7 @@ def test_large_blocks_leave_room_for_fewer(tif, monkeypatch):
         )
         for n in range(6)
     ]
-    monkeypatch.setattr("gv_data.open_scenes._BYTES", 3 * (2 * 4 * 64 * 64 * 2 + 65536))
+    monkeypatch.setattr("gv_data.rasters.open_scenes._BYTES", 3 * (2 * 4 * 64 * 64 * 2 + 65536))
     scenes = OpenScenes()
     for path in paths:
         value(scenes, path)
@@ -110,7 +110,7 @@ def test_a_thousand_files_fit_into_sixty_four_descriptors(tif, tmp_path):
     program = """
         import os, resource, sys
         from pathlib import Path
-        from gv_data.open_scenes import OpenScenes
+        from gv_data.rasters.open_scenes import OpenScenes
         from gv_data.sources import Source
         source = Source("/")
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gv_data.errors import SampleError
-from gv_data.photometry import BandDrop, Blur, Calibration, Light, Noise, blurred
+from gv_data.windows.photometry import BandDrop, Blur, Calibration, Light, Noise, blurred
 
 H = W = 6
 

@@ -6,10 +6,10 @@ import pyarrow as pa
 import pytest
 import scipy.stats
 
-from gv_data import macros
 from gv_data.catalog import Catalog
 from gv_data.errors import CatalogError
-from gv_data.indexing import index
+from gv_data.intake.indexing import index
+from gv_data.store import macros
 
 RNG = np.random.default_rng(7)
 SCENES = {

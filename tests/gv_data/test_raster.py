@@ -16,7 +16,7 @@ from rasterio.windows import Window
 
 from gv_data.errors import RasterError
 from gv_data.grid import Grid
-from gv_data.raster import Scene
+from gv_data.rasters.raster import Scene
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(1, 255, (3, 300, 400), dtype=np.uint8)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import rasterio
 
-from gv_data import sameness
 from gv_data.errors import RasterError
+from gv_data.rasters import sameness
 
 NOISE = np.random.default_rng(6).integers(1, 255, (5, 70, 1300), dtype=np.uint8)
 

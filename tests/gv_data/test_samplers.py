@@ -17,15 +17,15 @@ from torchgeo.datasets import RasterDataset
 from torchgeo.samplers import RandomTimestampSampler, SequentialTimestampSampler
 
 from gv_data.catalog import Catalog
-from gv_data.dataset import CatalogDataset
 from gv_data.errors import CatalogError
 from gv_data.grid import Grid
-from gv_data.grids import Grids
-from gv_data.indexing import index
-from gv_data.places import whole_images, windows_around
-from gv_data.random_windows import RandomWindows, _Layers
-from gv_data.samplers import GridWindows, ListedWindows, WindowSampler
-from gv_data.windows import ImageSlice, Windows
+from gv_data.intake.indexing import index
+from gv_data.store.grids import Grids
+from gv_data.windows.dataset import CatalogDataset
+from gv_data.windows.places import whole_images, windows_around
+from gv_data.windows.random_windows import RandomWindows, _Layers
+from gv_data.windows.samplers import GridWindows, ListedWindows, WindowSampler
+from gv_data.windows.windows import ImageSlice, Windows
 
 UTM = CRS("EPSG:32637")
 

@@ -8,9 +8,9 @@ from pyproj import CRS, Geod, Transformer
 
 from gv_data.errors import CatalogError
 from gv_data.grid import Grid
-from gv_data.ground_blocks import EARTH_RADIUS_M, cells_of
-from gv_data.grounds import Grounds
-from gv_data.shared_ground import find_shared_ground, finding
+from gv_data.splitting.ground_blocks import EARTH_RADIUS_M, cells_of
+from gv_data.splitting.grounds import Grounds
+from gv_data.splitting.shared_ground import find_shared_ground, finding
 
 UTM = CRS(32637)
 

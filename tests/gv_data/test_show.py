@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from gv_data import sheet, thumbnails
-from gv_data.areas import areas_of
 from gv_data.catalog import Catalog
-from gv_data.contact_sheet import contact_sheet, evenly
 from gv_data.errors import CatalogError
-from gv_data.footprint_map import footprint_map
-from gv_data.indexing import index
-from gv_data.thumbnails import LabelFiles, size_px, thumbnail
+from gv_data.intake.indexing import index
+from gv_data.pictures import sheet, thumbnails
+from gv_data.pictures.areas import areas_of
+from gv_data.pictures.contact_sheet import contact_sheet, evenly
+from gv_data.pictures.footprint_map import footprint_map
+from gv_data.pictures.thumbnails import LabelFiles, size_px, thumbnail
 
 WEST, NORTH = 500_000, 3_000_000
 CORNERS = np.zeros((3, 100, 100), np.uint8)
@@ -121,7 +121,7 @@ def test_classes_of_a_mask_are_outlined_where_they_are(catalog, tif, monkeypatch
     (image,) = catalog(town=[CORNERS]).images
     mask = tif("masks/0.tif", classes)
     source = replace(image.source, classes=("ground", "roof", "road"))
-    monkeypatch.setattr("gv_data.thumbnails._STRIP_PX", 1000)
+    monkeypatch.setattr("gv_data.pictures.thumbnails._STRIP_PX", 1000)
     shown = thumbnail(replace(image, mask=mask, source=source), 50, LabelFiles())
     bounds = {
         name: [*np.concatenate(rings).min(axis=0), *np.concatenate(rings).max(axis=0)]

@@ -16,13 +16,14 @@ from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 from pyproj import CRS, Transformer
 
-from gv_data import atomic, table_files
+from gv_data import atomic
 from gv_data.catalog import Catalog
 from gv_data.errors import CatalogError
 from gv_data.grid import Grid
-from gv_data.shared_ground import find_shared_ground
-from gv_data.splits import Shares, Split, split_blocks, split_groups, split_images
-from gv_data.tables import LABELS
+from gv_data.splitting.shared_ground import find_shared_ground
+from gv_data.splitting.splits import Shares, Split, split_blocks, split_groups, split_images
+from gv_data.store import table_files
+from gv_data.store.tables import LABELS
 
 UTM = CRS(32637)
 NOWHERE = Grid(None, Affine.identity(), 64, 64)
@@ -281,7 +282,7 @@ def test_seeds_decide_and_row_order_does_not(catalog_of, way):
 
 def test_another_process_splits_alike(fields):
     script = (
-        "import sys\nfrom gv_data.splits import *\nfrom gv_data.catalog import Catalog\n"
+        "import sys\nfrom gv_data.splitting.splits import *\nfrom gv_data.catalog import Catalog\n"
         "catalog = Catalog.open(sys.argv[1])\n"
         "for way in (split_images, split_blocks): print(way(catalog, seed=7).parts.tolist())\n"
         "print(split_groups(catalog, 'field', seed=7).parts.tolist())\n"

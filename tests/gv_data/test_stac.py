@@ -23,14 +23,14 @@ from shapely.geometry import mapping
 
 from gv_data.catalog import Catalog
 from gv_data.cli import FAMILY
-from gv_data.command import run
 from gv_data.errors import CatalogError
-from gv_data.image_row import Part
-from gv_data.indexing import index
-from gv_data.stac_columns import columns
-from gv_data.stac_export import export
-from gv_data.stac_import import import_stac
-from gv_data.stac_items import local
+from gv_data.intake.image_row import Part
+from gv_data.intake.indexing import index
+from gv_data.stac.stac_columns import columns
+from gv_data.stac.stac_export import export
+from gv_data.stac.stac_import import import_stac
+from gv_data.stac.stac_items import local
+from gv_data.terminal.command import run
 
 RNG = np.random.default_rng(11)
 IMAGES = {f"t{n}": RNG.integers(1, 255, (3, 40 + 10 * n, 50), dtype=np.uint8) for n in range(3)}

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gv_data.errors import RasterError
-from gv_data.tiling import Blend, Tiling
+from gv_data.rasters.tiling import Blend, Tiling
 
 
 @st.composite

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
-from gv_data.dataset import IGNORE
 from gv_data.errors import SampleError
-from gv_data.photometry import Light
-from gv_data.transforms import Crop, Rotation, chain, cropped, rotated, turn, turned
+from gv_data.windows.dataset import IGNORE
+from gv_data.windows.photometry import Light
+from gv_data.windows.transforms import Crop, Rotation, chain, cropped, rotated, turn, turned
 
 NORTH_UP = Affine(0.5, 0, 70, 0, -0.5, 30)
 PLACES = [

@@ -24,10 +24,10 @@ from pyproj import Geod
 from shapely import LineString, MultiPolygon, Point, Polygon, box
 
 from gv_data.errors import VectorError
-from gv_data.geodesy import area_m2, length_m
-from gv_data.overlap import overlap
-from gv_data.polygons import outline, polygonize, polygonize_labels, rasterize, repair
-from gv_data.vector import read, write, writing
+from gv_data.labels.overlap import overlap
+from gv_data.vectors.geodesy import area_m2, length_m
+from gv_data.vectors.polygons import outline, polygonize, polygonize_labels, rasterize, repair
+from gv_data.vectors.vector import read, write, writing
 
 UTM = "EPSG:32737"
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "buildings"
@@ -315,7 +315,7 @@ def test_nested_collections_do_not_kill_the_process(tmp_path, depth):
     st.sampled_from([0, 1]),
 )
 def test_flat_collections_are_told_from_nested_ones(parts, flavor, byte_order):
-    from gv_data.geoparquet import _is_flat
+    from gv_data.vectors.geoparquet import _is_flat
 
     flat = shapely.GeometryCollection(parts)
     nested = shapely.GeometryCollection([*parts, MultiPolygon([box(0, 0, 1, 1)])])
@@ -374,7 +374,7 @@ import resource, sys, signal
 from pathlib import Path
 import geopandas as gpd, numpy as np, shapely
 from gv_data.errors import DataError
-from gv_data.vector import write
+from gv_data.vectors.vector import write
 at = np.random.default_rng(0).random((40_000, 2)) * 1e5
 frame = gpd.GeoDataFrame(geometry=shapely.box(*at.T, *(at + 9).T), crs="EPSG:32737")
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gv_data.conversion import is_cog
 from gv_data.errors import DataError, RasterError
-from gv_data.worker import Worker
+from gv_data.measure.worker import Worker
+from gv_data.rasters.conversion import is_cog
 
 
 def nothing() -> None:

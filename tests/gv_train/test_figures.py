@@ -6,7 +6,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from gv_data import sheet
+from gv_data.pictures import sheet
 from gv_train import figures
 from gv_train.metric_log import Row
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from gv_data.grid import Grid
-from gv_data.raster import Scene
+from gv_data.rasters.raster import Scene
 from gv_train.inference import Windows, ahead, probabilities, side_by_side
 
 

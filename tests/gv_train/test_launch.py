@@ -18,7 +18,7 @@ import psutil
 import pytest
 import yaml
 
-from gv_data.caller import Caller
+from gv_data.terminal.caller import Caller
 from gv_train import launch
 from gv_train.errors import LaunchError
 
@@ -31,7 +31,7 @@ needs_uv = pytest.mark.skipif(not UV, reason="uv is not on the path")
 EXPERIMENT = '''
 from dataclasses import dataclass
 
-from gv_data.caller import next_command
+from gv_data.terminal.caller import next_command
 from gv_train.launch import Experiment, Launch
 
 

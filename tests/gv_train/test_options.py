@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gv_data.options import Parser, UsageError
+from gv_data.terminal.options import Parser, UsageError
 from gv_train.errors import ConfigError
 from gv_train.options import Configured, add_flags, configure, options_of, to_plain
 

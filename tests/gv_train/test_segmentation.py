@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gv_data.dataset import IGNORE
+from gv_data.windows.dataset import IGNORE
 from gv_train.segmentation import Segmentation
 
 

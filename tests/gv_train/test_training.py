@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from gv_data.indexing import index
+from gv_data.intake.indexing import index
 from gv_data.synthetic.files import save
 from gv_data.synthetic.town import town
 from gv_train import metric_log, runs

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from gv_data.catalog import Catalog
-from gv_data.console import Console
-from gv_data.datamodule import DataModule
-from gv_data.indexing import index
+from gv_data.intake.indexing import index
 from gv_data.synthetic.files import save
 from gv_data.synthetic.town import town
+from gv_data.terminal.console import Console
+from gv_data.windows.datamodule import DataModule
 from gv_train import runs
 from gv_train.segmentation import Segmentation
 from gv_train.settings import Trainer

@@ -10,7 +10,7 @@ import rasterio
 import torch
 from affine import Affine
 
-from gv_data.command import run
+from gv_data.terminal.command import run
 from gv_models import package, unet
 from gv_models.card import Band, Card
 from urbanvision.cli import FAMILY

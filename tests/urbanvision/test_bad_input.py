@@ -12,7 +12,7 @@ import shapely
 from affine import Affine
 
 from gv_data.catalog import Catalog
-from gv_data.indexing import index
+from gv_data.intake.indexing import index
 
 STEPS = ("--trainer.max-steps", "1", "--trainer.epoch-windows", "2", "--trainer.workers", "0")
 

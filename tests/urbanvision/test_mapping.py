@@ -19,7 +19,7 @@ from torch import Tensor
 
 from gv_data.errors import DataError
 from gv_data.grid import Grid
-from gv_data.instances import Splitting, instances
+from gv_data.vectors.instances import Splitting, instances
 from gv_models.card import Band, Card
 from gv_train.inference import Windows
 from urbanvision import mapping

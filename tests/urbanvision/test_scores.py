@@ -12,7 +12,7 @@ from pyproj import CRS
 from shapely import box
 
 from gv_data.grid import Grid
-from gv_data.polygons import rasterize
+from gv_data.vectors.polygons import rasterize
 from urbanvision import scores
 from urbanvision.scores import score
 

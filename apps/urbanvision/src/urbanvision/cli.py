@@ -1,6 +1,6 @@
 """The ``urbanvision`` command; each verb's module is imported when it is chosen."""
 
-from gv_data.command import Command, Family, Verb, run
+from gv_data.terminal.command import Command, Family, Verb, run
 
 
 def main() -> int:

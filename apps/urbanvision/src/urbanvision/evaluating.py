@@ -9,11 +9,12 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 
-from gv_data import atomic, vector
-from gv_data.console import Console
+from gv_data import atomic
 from gv_data.errors import DataError, VectorError
-from gv_data.labels import Labels
-from gv_data.raster import Scene
+from gv_data.labels.labels import Labels
+from gv_data.rasters.raster import Scene
+from gv_data.terminal.console import Console
+from gv_data.vectors import vector
 from urbanvision.scores import Scores, score
 
 

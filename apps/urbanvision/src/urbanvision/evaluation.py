@@ -9,11 +9,11 @@ import pandas as pd
 import torch
 
 from gv_data.catalog import Catalog
-from gv_data.console import Console
-from gv_data.dataset import IGNORE, CatalogDataset
 from gv_data.grid import Grid
-from gv_data.instances import Strip, instances
-from gv_data.windows import ImageSlice
+from gv_data.terminal.console import Console
+from gv_data.vectors.instances import Strip, instances
+from gv_data.windows.dataset import IGNORE, CatalogDataset
+from gv_data.windows.windows import ImageSlice
 from gv_models.package import Package
 from gv_train.inference import Windows, probabilities
 from urbanvision.mapping import HEADS, frame_of, splitting_at

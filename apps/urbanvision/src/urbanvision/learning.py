@@ -6,14 +6,14 @@ from pathlib import Path
 
 import torch
 
-from gv_data.blocks import blocks
-from gv_data.caller import next_command
 from gv_data.catalog import Catalog
-from gv_data.check import check_training
-from gv_data.console import Console, duration
-from gv_data.datamodule import DataModule
+from gv_data.checks.check import check_training
 from gv_data.errors import CatalogError
-from gv_data.indexing import index
+from gv_data.intake.indexing import index
+from gv_data.splitting.blocks import blocks
+from gv_data.terminal.caller import next_command
+from gv_data.terminal.console import Console, duration
+from gv_data.windows.datamodule import DataModule
 from gv_models import package, unet
 from gv_models.networks import Segmenter
 from gv_models.package import Band, Card

@@ -18,16 +18,16 @@ import pyarrow as pa
 import shapely
 import torch
 
-from gv_data import vector
 from gv_data.atomic import owner, sweep
-from gv_data.cog import CogWriter, writing_cog
-from gv_data.console import Console
 from gv_data.errors import RasterError
-from gv_data.geodesy import area_m2
 from gv_data.grid import Grid
-from gv_data.instances import Instances, Splitting, Strip, instances
-from gv_data.raster import Scene
-from gv_data.tiling import Tiling
+from gv_data.rasters.cog import CogWriter, writing_cog
+from gv_data.rasters.raster import Scene
+from gv_data.rasters.tiling import Tiling
+from gv_data.terminal.console import Console
+from gv_data.vectors import vector
+from gv_data.vectors.geodesy import area_m2
+from gv_data.vectors.instances import Instances, Splitting, Strip, instances
 from gv_models.package import Package
 from gv_train.inference import Rows, Windows, ahead, probabilities
 from urbanvision.map_files import targets

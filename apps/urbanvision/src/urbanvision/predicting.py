@@ -5,10 +5,10 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from gv_data.check import Checked, check_scene
-from gv_data.console import Console, duration
+from gv_data.checks.check import Checked, check_scene
 from gv_data.errors import DataError, RasterError
-from gv_data.raster import Scene
+from gv_data.rasters.raster import Scene
+from gv_data.terminal.console import Console, duration
 from gv_models import package
 from gv_models.package import Package
 from gv_train.hardware import device_of, use_cpu

@@ -8,7 +8,7 @@ import shapely
 from PIL import Image, ImageDraw
 
 from gv_data.atomic import replacing
-from gv_data.raster import Scene
+from gv_data.rasters.raster import Scene
 
 SIDE_PX = 1600
 OUTLINE = (255, 214, 10)

@@ -19,9 +19,9 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from scipy import sparse
 
-from gv_data.geodesy import area_m2
 from gv_data.grid import Grid
-from gv_data.polygons import rasterize, repair
+from gv_data.vectors.geodesy import area_m2
+from gv_data.vectors.polygons import rasterize, repair
 
 MATCH_IOU = 0.5
 """IoU from which two buildings are the same."""

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from gv_data.catalog import Catalog
-from gv_data.console import Console
-from gv_data.indexing import index
+from gv_data.intake.indexing import index
 from gv_data.synthetic.files import save
 from gv_data.synthetic.town import town
+from gv_data.terminal.console import Console
 
 SEEDS = {"train": tuple(range(1, 11)), "val": (101, 102), "test": (201, 202)}
 """Towns that are learnt from, that choose the best weights, and that only the verdict sees."""

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from gv_data.command import Command
-from gv_data.console import Console
-from gv_data.options import Parser, positive
+from gv_data.terminal.command import Command
+from gv_data.terminal.console import Console
+from gv_data.terminal.options import Parser, positive
 from gv_train.heap import keep_freed_memory
 from urbanvision import map_files
 

@@ -13,55 +13,55 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gv_data.catalog import Catalog
-    from gv_data.cog import writing_cog
-    from gv_data.datamodule import DataModule
-    from gv_data.dataset import IGNORE, CatalogDataset
     from gv_data.errors import CatalogError, DataError, RasterError, SampleError, VectorError
     from gv_data.grid import Grid
-    from gv_data.image_row import Part
     from gv_data.images import Image, Images
-    from gv_data.indexing import Indexed, index
-    from gv_data.labels import Labels
-    from gv_data.mixing import CutMix, MixUp
-    from gv_data.photometry import BandDrop, Blur, Calibration, Light, Noise
-    from gv_data.places import whole_images, windows_around
-    from gv_data.random_windows import RandomWindows
-    from gv_data.raster import Scene
-    from gv_data.samplers import GridWindows, ListedWindows
-    from gv_data.shared_ground import find_shared_ground
-    from gv_data.shares import Shares
-    from gv_data.split import Split
-    from gv_data.splits import split_blocks, split_groups, split_images
+    from gv_data.intake.image_row import Part
+    from gv_data.intake.indexing import Indexed, index
+    from gv_data.labels.labels import Labels
+    from gv_data.rasters.cog import writing_cog
+    from gv_data.rasters.raster import Scene
+    from gv_data.rasters.tiling import Blend, Tiling
+    from gv_data.splitting.shared_ground import find_shared_ground
+    from gv_data.splitting.shares import Shares
+    from gv_data.splitting.split import Split
+    from gv_data.splitting.splits import split_blocks, split_groups, split_images
     from gv_data.statistics import Moments
-    from gv_data.tiling import Blend, Tiling
-    from gv_data.transforms import Crop, Rotation, chain, turn
-    from gv_data.windows import ImageSlice, Windows
+    from gv_data.windows.datamodule import DataModule
+    from gv_data.windows.dataset import IGNORE, CatalogDataset
+    from gv_data.windows.mixing import CutMix, MixUp
+    from gv_data.windows.photometry import BandDrop, Blur, Calibration, Light, Noise
+    from gv_data.windows.places import whole_images, windows_around
+    from gv_data.windows.random_windows import RandomWindows
+    from gv_data.windows.samplers import GridWindows, ListedWindows
+    from gv_data.windows.transforms import Crop, Rotation, chain, turn
+    from gv_data.windows.windows import ImageSlice, Windows
 
 _HOMES = {
     "catalog": ("Catalog",),
-    "cog": ("writing_cog",),
-    "datamodule": ("DataModule",),
-    "dataset": ("IGNORE", "CatalogDataset"),
+    "rasters.cog": ("writing_cog",),
+    "windows.datamodule": ("DataModule",),
+    "windows.dataset": ("IGNORE", "CatalogDataset"),
     "errors": ("CatalogError", "DataError", "RasterError", "SampleError", "VectorError"),
     "grid": ("Grid",),
     "images": ("Image", "Images"),
-    "image_row": ("Part",),
-    "indexing": ("Indexed", "index"),
-    "labels": ("Labels",),
-    "mixing": ("CutMix", "MixUp"),
-    "photometry": ("BandDrop", "Blur", "Calibration", "Light", "Noise"),
-    "places": ("whole_images", "windows_around"),
-    "random_windows": ("RandomWindows",),
-    "raster": ("Scene",),
-    "samplers": ("GridWindows", "ListedWindows"),
-    "shared_ground": ("find_shared_ground",),
-    "shares": ("Shares",),
-    "split": ("Split",),
-    "splits": ("split_blocks", "split_groups", "split_images"),
+    "intake.image_row": ("Part",),
+    "intake.indexing": ("Indexed", "index"),
+    "labels.labels": ("Labels",),
+    "windows.mixing": ("CutMix", "MixUp"),
+    "windows.photometry": ("BandDrop", "Blur", "Calibration", "Light", "Noise"),
+    "windows.places": ("whole_images", "windows_around"),
+    "windows.random_windows": ("RandomWindows",),
+    "rasters.raster": ("Scene",),
+    "windows.samplers": ("GridWindows", "ListedWindows"),
+    "splitting.shared_ground": ("find_shared_ground",),
+    "splitting.shares": ("Shares",),
+    "splitting.split": ("Split",),
+    "splitting.splits": ("split_blocks", "split_groups", "split_images"),
     "statistics": ("Moments",),
-    "tiling": ("Blend", "Tiling"),
-    "transforms": ("Crop", "Rotation", "chain", "turn"),
-    "windows": ("ImageSlice", "Windows"),
+    "rasters.tiling": ("Blend", "Tiling"),
+    "windows.transforms": ("Crop", "Rotation", "chain", "turn"),
+    "windows.windows": ("ImageSlice", "Windows"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

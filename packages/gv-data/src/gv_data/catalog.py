@@ -22,15 +22,15 @@ import pyarrow.parquet as pq
 from gv_data.errors import CatalogError
 from gv_data.images import COLUMNS, Images, Root
 from gv_data.locations import beyond, common_folder, explained, is_file, located
-from gv_data.query import answer, one_statement
 from gv_data.sources import Source
 from gv_data.statistics import Histogram, Statistics
-from gv_data.statistics_table import PLAIN, pooled
-from gv_data.tables import NAMES, SCHEMA, stored
+from gv_data.store.query import answer, one_statement
+from gv_data.store.statistics_table import PLAIN, pooled
+from gv_data.store.tables import NAMES, SCHEMA, stored
 
 if TYPE_CHECKING:
-    from gv_data.dataset import CatalogDataset, Sample
-    from gv_data.stac_export import Exported
+    from gv_data.stac.stac_export import Exported
+    from gv_data.windows.dataset import CatalogDataset, Sample
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Catalog:
         """Answer one SQL query over the tables of the catalog, ``images`` being those of this view.
 
         Args:
-            query: DuckDB SQL, with the pooling functions of `gv_data.macros`.
+            query: DuckDB SQL, with the pooling functions of `gv_data.store.macros`.
             external: Whether it may also read other files and the network; if not, it can read
                 nothing but these tables and cannot write.
 
@@ -255,8 +255,8 @@ class Catalog:
         assets: Sequence[str] = (),
         transforms: "Callable[[Sample, np.random.Generator], Sample] | None" = None,
     ) -> "CatalogDataset":
-        """Windows of this view; see `gv_data.dataset.CatalogDataset`."""
-        from gv_data.dataset import CatalogDataset
+        """Windows of this view; see `gv_data.windows.dataset.CatalogDataset`."""
+        from gv_data.windows.dataset import CatalogDataset
 
         return CatalogDataset(
             self,
@@ -270,8 +270,8 @@ class Catalog:
     def to_stac(
         self, out: str | Path, *, licence: str = "other", overwrite: bool = False
     ) -> "Exported":
-        """Write this view as STAC; see `gv_data.stac_export.export`."""
-        from gv_data.stac_export import export
+        """Write this view as STAC; see `gv_data.stac.stac_export.export`."""
+        from gv_data.stac.stac_export import export
 
         return export(self, Path(out), licence=licence, overwrite=overwrite)
 

@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-from gv_data.command import Command, Family, Verb, run
+from gv_data.terminal.command import Command, Family, Verb, run
 
 
 def main() -> int:

@@ -17,9 +17,9 @@ from pyproj import CRS
 
 from gv_data.errors import CatalogError
 from gv_data.grid import Grid
-from gv_data.grids import Grids
 from gv_data.locations import is_remote
 from gv_data.sources import Source
+from gv_data.store.grids import Grids
 
 COLUMNS = (
     "id",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from gv_data.sheet import (
+from gv_data.pictures.sheet import (
     BLUE,
     INK,
     ORANGE,

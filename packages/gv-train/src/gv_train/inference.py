@@ -16,10 +16,10 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from gv_data.console import Meter, Silent
 from gv_data.grid import Grid
-from gv_data.instances import NODATA, PROBABILITY_ONE
-from gv_data.tiling import Blend, Tiling
+from gv_data.rasters.tiling import Blend, Tiling
+from gv_data.terminal.console import Meter, Silent
+from gv_data.vectors.instances import NODATA, PROBABILITY_ONE
 
 
 class Model(Protocol):
@@ -30,7 +30,7 @@ class Model(Protocol):
 
 
 class Source(Protocol):
-    """What is mapped: an open `gv_data.raster.Scene`, or a part of one."""
+    """What is mapped: an open `gv_data.rasters.raster.Scene`, or a part of one."""
 
     grid: Grid
 
@@ -68,7 +68,7 @@ class Rows:
     Attributes:
         first: Number of the first row.
         heads: Probability by head, 0 to 200 in steps of half a percent, 255 where there is no
-            image (as `gv_data.instances` reads them).
+            image (as `gv_data.vectors.instances` reads them).
     """
 
     first: int

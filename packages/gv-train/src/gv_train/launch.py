@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points
 from typing import Any
 
-from gv_data.caller import caller
-from gv_data.command import Command, Family, Verb, run
-from gv_data.console import Console
-from gv_data.options import Parser
+from gv_data.terminal.caller import caller
+from gv_data.terminal.command import Command, Family, Verb, run
+from gv_data.terminal.console import Console
+from gv_data.terminal.options import Parser
 from gv_train.errors import LaunchError
 from gv_train.heap import keep_freed_memory
 from gv_train.options import add_flags, configure

@@ -16,7 +16,7 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from gv_data.options import Parser, nearest
+from gv_data.terminal.options import Parser, nearest
 from gv_train import config_file, value_types
 from gv_train.errors import ConfigError
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from gv_data.datamodule import DataModule
-from gv_data.dataset import IGNORE
+from gv_data.windows.datamodule import DataModule
+from gv_data.windows.dataset import IGNORE
 from gv_train import figures, metric_log
 from gv_train.runs import Run
 

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torchmetrics import Metric
 
-from gv_data.instances import PROBABILITY_ONE, stored_from
+from gv_data.vectors.instances import PROBABILITY_ONE, stored_from
 
 _AS_GOOD = 0.002
 """IoU below the best at which a threshold nearer to one half is preferred."""

@@ -14,7 +14,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from gv_data.dataset import IGNORE
+from gv_data.windows.dataset import IGNORE
 from gv_models.losses import bce_dice
 from gv_train.pixel_counts import PixelCounts
 

@@ -17,8 +17,8 @@ from typing import Any, override
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping
 
-from gv_data.console import Console, Meter
-from gv_data.datamodule import DataModule
+from gv_data.terminal.console import Console, Meter
+from gv_data.windows.datamodule import DataModule
 from gv_train.checkpoints import BEST, LAST, AtomicCheckpointIO, BestAndLast
 from gv_train.cpu_bfloat16 import precision_plugins
 from gv_train.errors import TrainError

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Callable
 from pathlib import Path
 
-from gv_data.options import not_among
+from gv_data.terminal.options import not_among
 
 NOUNS = {
     int: "a whole number",

@@ -4,14 +4,14 @@ import argparse
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from gv_data.command import Command, cache_folder
-from gv_data.commands.wording import aligned
-from gv_data.console import Console, duration
 from gv_data.findings import some
-from gv_data.options import Parser, UsageError
+from gv_data.terminal.command import Command, cache_folder
+from gv_data.terminal.console import Console, duration
+from gv_data.terminal.options import Parser, UsageError
+from gv_data.terminal.wording import aligned
 
 if TYPE_CHECKING:
-    from gv_data.cache import Holding
+    from gv_data.store.cache import Holding
 
 DAY_S = 86_400
 
@@ -34,7 +34,7 @@ def _cache(values: argparse.Namespace, console: Console) -> int:
     """Show the cache, or clear it; 3 when some files could not be removed."""
     if values.older_than is not None and not values.clear:
         raise UsageError("gv-data cache: --older-than says what --clear removes")
-    from gv_data.cache import clear, holdings, others
+    from gv_data.store.cache import clear, holdings, others
 
     folder = cache_folder()
     if not values.clear:

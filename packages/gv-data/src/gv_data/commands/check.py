@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from gv_data.command import Command
 from gv_data.commands import views
-from gv_data.console import Colour, Console, duration, paint
 from gv_data.errors import CatalogError
-from gv_data.options import Parser, positive
+from gv_data.terminal.command import Command
+from gv_data.terminal.console import Colour, Console, duration, paint
+from gv_data.terminal.options import Parser, positive
 
 if TYPE_CHECKING:
-    from gv_data.check import CatalogChecked
+    from gv_data.checks.check import CatalogChecked
     from gv_data.findings import Finding, Level
 
 COLOURS: dict["Level", Colour] = {"failure": "red", "warning": "yellow", "note": "dim"}
@@ -50,7 +50,7 @@ def _check(values: argparse.Namespace, console: Console) -> int:
     if values.where and not view.images:
         raise CatalogError(f"there is no image in {view.said}")
     console.say(f"check      {view.said}")
-    from gv_data.check import check_catalog
+    from gv_data.checks.check import check_catalog
 
     def track[T](items: Iterable[T], said: str, total: int) -> Iterable[T]:
         return console.track(items, said, total=total, unit="images")

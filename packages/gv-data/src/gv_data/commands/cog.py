@@ -7,14 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gv_data.command import Command
-from gv_data.commands.wording import refused_lines
-from gv_data.console import Console, Meter, duration
 from gv_data.errors import DataError
-from gv_data.options import Parser, UsageError
+from gv_data.terminal.command import Command
+from gv_data.terminal.console import Console, Meter, duration
+from gv_data.terminal.options import Parser, UsageError
+from gv_data.terminal.wording import refused_lines
 
 if TYPE_CHECKING:
-    from gv_data.conversion import Averaging, Codec, Conversion
+    from gv_data.rasters.conversion import Averaging, Codec, Conversion
 
 CODECS = ("deflate", "lzw", "zstd", "jpeg", "webp")
 AVERAGINGS = ("nearest", "average", "mode", "bilinear", "cubic", "lanczos")
@@ -90,7 +90,7 @@ def _convert_all(
 ) -> tuple[list["Conversion"], list[Path], list[tuple[Path, str]]]:
     """What became COGs, what was one already, what could not be converted and why."""
     from gv_data.atomic import sweep
-    from gv_data.worker import Worker
+    from gv_data.measure.worker import Worker
 
     made: list[Conversion] = []
     already: list[Path] = []
@@ -127,7 +127,7 @@ def _converted(
     overwrite: bool,
 ) -> "Conversion | None":
     """Convert a file that is no COG yet."""
-    from gv_data.conversion import convert, is_cog
+    from gv_data.rasters.conversion import convert, is_cog
 
     if is_cog(source, compress):
         return None

@@ -6,16 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gv_data.caller import next_command
-from gv_data.command import Command
 from gv_data.commands.views import named_path
-from gv_data.commands.wording import crs_name, refused_lines, span
-from gv_data.console import Console, duration
-from gv_data.options import Parser
+from gv_data.terminal.caller import next_command
+from gv_data.terminal.command import Command
+from gv_data.terminal.console import Console, duration
+from gv_data.terminal.options import Parser
+from gv_data.terminal.wording import crs_name, refused_lines, span
 
 if TYPE_CHECKING:
-    from gv_data.indexing import Indexed
-    from gv_data.summary import Summary
+    from gv_data.intake.indexing import Indexed
+    from gv_data.pictures.summary import Summary
 
 
 def _index_options(parser: Parser) -> None:
@@ -128,8 +128,8 @@ def _index(values: argparse.Namespace, console: Console) -> int:
     hint = "none (--labels FILE, --masks DIR or --class-folders adds them)"
     console.say(f"labels     {values.labels or values.masks or folders or hint}")
     started = time.monotonic()
-    from gv_data.indexing import index
-    from gv_data.summary import summarise
+    from gv_data.intake.indexing import index
+    from gv_data.pictures.summary import summarise
 
     found = index(
         values.inputs,

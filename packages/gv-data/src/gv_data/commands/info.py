@@ -4,18 +4,18 @@ import argparse
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from gv_data.command import Command
 from gv_data.commands import views
-from gv_data.commands.wording import aligned, crs_name, span
-from gv_data.console import Console
+from gv_data.terminal.command import Command
+from gv_data.terminal.console import Console
+from gv_data.terminal.wording import aligned, crs_name, span
 
 if TYPE_CHECKING:
-    from gv_data.summary import Values
+    from gv_data.pictures.summary import Values
 
 
 def _info(values: argparse.Namespace, console: Console) -> None:
     """Say what a catalog, or a part of it, holds."""
-    from gv_data.summary import summarise
+    from gv_data.pictures.summary import summarise
 
     view = views.chosen(values)
     summary = summarise(view)

@@ -4,15 +4,15 @@ import argparse
 import time
 from typing import TYPE_CHECKING
 
-from gv_data.caller import next_command
-from gv_data.command import Command
 from gv_data.commands import views
-from gv_data.commands.wording import refused_lines
-from gv_data.console import Console, duration
-from gv_data.options import Parser, positive
+from gv_data.terminal.caller import next_command
+from gv_data.terminal.command import Command
+from gv_data.terminal.console import Console, duration
+from gv_data.terminal.options import Parser, positive
+from gv_data.terminal.wording import refused_lines
 
 if TYPE_CHECKING:
-    from gv_data.upkeep import Outcome
+    from gv_data.measure.upkeep import Outcome
 
 
 def _options(parser: Parser) -> None:
@@ -30,7 +30,7 @@ def _options(parser: Parser) -> None:
 def _measure(values: argparse.Namespace, console: Console) -> int:
     """Bring ``statistics.parquet`` up to date; 3 when some images could not be measured."""
     started = time.monotonic()
-    from gv_data.catalog_statistics import measure_catalog
+    from gv_data.measure.catalog_statistics import measure_catalog
 
     view = views.chosen(values)
     console.say(f"measure    {view.said}")

@@ -2,10 +2,10 @@
 
 import argparse
 
-from gv_data.command import Command
 from gv_data.commands import views
-from gv_data.console import Console
-from gv_data.options import Parser, UsageError
+from gv_data.terminal.command import Command
+from gv_data.terminal.console import Console
+from gv_data.terminal.options import Parser, UsageError
 
 
 def _options(parser: Parser) -> None:
@@ -16,7 +16,7 @@ def _remove(values: argparse.Namespace, console: Console) -> None:
     """Remove the rows of a view; no image file is touched."""
     if values.where is None:
         raise UsageError("gv-data remove: which images? for example --where \"place = 'village'\"")
-    from gv_data.indexing import remove
+    from gv_data.intake.indexing import remove
 
     view = views.chosen(values)
     count = remove(view)

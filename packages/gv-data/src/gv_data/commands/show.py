@@ -3,11 +3,11 @@
 import argparse
 from pathlib import Path
 
-from gv_data.command import Command
 from gv_data.commands import views
-from gv_data.commands.wording import refused_lines
-from gv_data.console import Console
-from gv_data.options import Parser, UsageError, positive
+from gv_data.terminal.command import Command
+from gv_data.terminal.console import Console
+from gv_data.terminal.options import Parser, UsageError, positive
+from gv_data.terminal.wording import refused_lines
 
 SUFFIXES = (".png", ".jpg")
 
@@ -33,11 +33,11 @@ def _show(values: argparse.Namespace, console: Console) -> int:
     view = views.chosen(values)
     problems: list[tuple[str, str]] = []
     if values.map:
-        from gv_data.footprint_map import footprint_map
+        from gv_data.pictures.footprint_map import footprint_map
 
         said = f"{footprint_map(view, out):,} of {len(view):,} images"
     else:
-        from gv_data.contact_sheet import contact_sheet
+        from gv_data.pictures.contact_sheet import contact_sheet
 
         tiles = contact_sheet(
             view,

@@ -5,17 +5,17 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gv_data.caller import next_command
-from gv_data.command import Command
 from gv_data.commands import views
-from gv_data.commands.wording import aligned
-from gv_data.console import Console
-from gv_data.options import Parser, UsageError, positive
+from gv_data.terminal.caller import next_command
+from gv_data.terminal.command import Command
+from gv_data.terminal.console import Console
+from gv_data.terminal.options import Parser, UsageError, positive
+from gv_data.terminal.wording import aligned
 
 if TYPE_CHECKING:
     from gv_data.catalog import Catalog
-    from gv_data.split import Split
-    from gv_data.split_figures import Mix
+    from gv_data.splitting.split import Split
+    from gv_data.splitting.split_figures import Mix
 
 KINDS_SHOWN = 8
 """Kinds of images that are listed; ``--verbose`` and ``--json`` list all."""
@@ -99,7 +99,7 @@ def _split(values: argparse.Namespace, console: Console) -> None:
 
 def _planned(values: argparse.Namespace, view: "Catalog") -> "Split":
     """The split that the options mean."""
-    from gv_data.splits import Shares, split_blocks, split_groups, split_images
+    from gv_data.splitting.splits import Shares, split_blocks, split_groups, split_images
 
     if values.folds is None:
         val, test = (0.15 if share is None else share for share in (values.val, values.test))
@@ -183,7 +183,7 @@ def _left_out(split: "Split") -> list[str]:
 
 def _checked(split: "Split") -> str:
     """What the check of the ground found."""
-    from gv_data.shared_ground import finding
+    from gv_data.splitting.shared_ground import finding
 
     found = finding(split.shared)
     if found:

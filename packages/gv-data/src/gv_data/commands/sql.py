@@ -4,10 +4,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gv_data.command import Command
 from gv_data.commands import views
-from gv_data.console import Console
-from gv_data.options import Parser, UsageError
+from gv_data.terminal.command import Command
+from gv_data.terminal.console import Console
+from gv_data.terminal.options import Parser, UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa

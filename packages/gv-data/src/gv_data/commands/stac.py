@@ -4,12 +4,12 @@ import argparse
 import time
 from pathlib import Path
 
-from gv_data.caller import next_command
-from gv_data.command import Command, Family, Verb
 from gv_data.commands import views
-from gv_data.commands.wording import refused_lines
-from gv_data.console import Console, duration
-from gv_data.options import Parser
+from gv_data.terminal.caller import next_command
+from gv_data.terminal.command import Command, Family, Verb
+from gv_data.terminal.console import Console, duration
+from gv_data.terminal.options import Parser
+from gv_data.terminal.wording import refused_lines
 
 
 def _export_options(parser: Parser) -> None:
@@ -29,7 +29,7 @@ def _export_options(parser: Parser) -> None:
 def _export(values: argparse.Namespace, console: Console) -> None:
     """Write a view as STAC."""
     started = time.monotonic()
-    from gv_data.stac_export import export
+    from gv_data.stac.stac_export import export
 
     view = views.chosen(values)
     console.say(f"export     {view.said} -> {values.out}")
@@ -80,7 +80,7 @@ def _import(values: argparse.Namespace, console: Console) -> int:
     """Make or extend a catalog from STAC; 3 when some items could not be used."""
     started = time.monotonic()
     console.say(f"import     {', '.join(map(str, values.items))} -> {values.out}")
-    from gv_data.stac_import import import_stac
+    from gv_data.stac.stac_import import import_stac
 
     found = import_stac(
         values.items,

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gv_data.options import Parser
+from gv_data.terminal.options import Parser
 
 if TYPE_CHECKING:
     from gv_data.catalog import Catalog

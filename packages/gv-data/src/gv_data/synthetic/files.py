@@ -12,10 +12,10 @@ from affine import Affine
 from pyproj import CRS
 from rasterio.io import DatasetWriter
 
-from gv_data import vector
 from gv_data.atomic import replacing
 from gv_data.errors import RasterError
 from gv_data.synthetic.town import Town
+from gv_data.vectors import vector
 
 BANDS = ("red", "green", "blue", "nir")
 

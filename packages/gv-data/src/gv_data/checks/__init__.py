@@ -1,0 +1,1 @@
+"""What silently ruins maps, as rules that name files and the way out."""

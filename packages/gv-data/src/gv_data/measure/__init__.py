@@ -1,0 +1,1 @@
+"""Exact statistics of images, kept up to date, on one machine or many."""

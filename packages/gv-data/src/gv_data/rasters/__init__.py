@@ -1,0 +1,1 @@
+"""Rasters read, written, compared and tiled in bounded memory."""

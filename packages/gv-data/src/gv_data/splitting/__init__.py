@@ -1,0 +1,1 @@
+"""Training, validation and test images that share no ground."""

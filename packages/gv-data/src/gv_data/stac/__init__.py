@@ -1,0 +1,1 @@
+"""Catalogs to STAC, and STAC to catalogs."""

@@ -1,0 +1,1 @@
+"""The tables of a catalog as files, local or on object storage, and SQL over them."""

@@ -1,0 +1,1 @@
+"""How the commands of the house speak: options, narration, failures, exit codes."""

@@ -1,0 +1,1 @@
+"""Vector files, polygons and areas on the ground."""
