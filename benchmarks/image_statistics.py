@@ -115,7 +115,8 @@ def _pooling(folder: Path, images: int) -> str:
     m2 = rng.random(rows) * 100 * valid
     band = np.tile(BANDS, images)
     columns = {"id": ids.take(pa.array(np.repeat(np.arange(images), len(BANDS)))), "band": band,
-               "valid": valid, "mean": mean, "m2": m2, "m3": m2, "m4": m2}  # fmt: skip
+               "asset": np.repeat("image", rows), "valid": valid, "mean": mean,
+               "m2": m2, "m3": m2, "m4": m2}  # fmt: skip
     pq.write_table(pa.table(columns), folder / "statistics.parquet")
     seconds = []
     for _ in range(3):

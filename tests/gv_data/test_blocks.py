@@ -89,7 +89,9 @@ def test_parts_keep_apart_inside_the_image_and_share_as_asked(
     transform, epsg = (MERCATOR_60_N, 3857) if mercator else (UTM, 32737)
     path = image(tmp_path / "a.tif", shape_hw, transform=transform, epsg=epsg)
     spots = np.random.default_rng(seed).uniform((0, 0), shape_hw, (objects, 2))
-    labels = Labels(path, squares(spots, transform=transform, epsg=epsg), None) if objects else None
+    labels = (
+        Labels.from_frame(path, squares(spots, transform=transform, epsg=epsg)) if objects else None
+    )
     with Scene(path) as scene:
         cut = partial(
             blocks,
@@ -126,7 +128,7 @@ def test_validation_has_about_its_share_of_crowded_labels(tmp_path):
     rng = np.random.default_rng(1)
     spots = np.r_[rng.normal(500, 150, (300, 2)), rng.uniform(0, 2000, (40, 2))]
     spots = spots[((spots > 0) & (spots < 2000)).all(axis=1)]
-    labels = Labels(path, squares(spots), None)
+    labels = Labels.from_frame(path, squares(spots))
     with Scene(path) as scene:
         for seed in range(8):
             val = shapely.union_all(
@@ -138,7 +140,7 @@ def test_validation_has_about_its_share_of_crowded_labels(tmp_path):
 
 def test_two_labels_go_one_to_each_side(tmp_path):
     path = image(tmp_path / "a.tif", (1200, 1200))
-    labels = Labels(path, squares([(100, 100), (1100, 1050)]), None)
+    labels = Labels.from_frame(path, squares([(100, 100), (1100, 1050)]))
     with Scene(path) as scene:
         for seed in range(10):
             parts = blocks(scene, labels, seed=seed)
@@ -157,7 +159,7 @@ def test_seeds_choose_other_blocks(tmp_path):
 def test_validation_lies_on_labelled_ground(tmp_path):
     path = image(tmp_path / "a.tif", (1200, 1200))
     area_frame = squares([(600, 300)], side_px=600)
-    labels = Labels(path, squares([(500, 200), (700, 400), (1100, 1100)]), area_frame)
+    labels = Labels.from_frame(path, squares([(500, 200), (700, 400), (1100, 1100)]), area_frame)
     labelled = shapely.box(0, 300, 600, 900)  # columns, rows
     with Scene(path) as scene:
         for seed in range(5):

@@ -1,5 +1,6 @@
 """Statistics brought up to date: what is new or changed is measured, nothing known is lost."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 import shapely
 
 from gv_data.catalog import Catalog
-from gv_data.errors import CatalogError
+from gv_data.errors import CatalogError, DataError
 from gv_data.intake.indexing import index
 from gv_data.measure.catalog_statistics import measure_catalog
 
@@ -82,7 +83,7 @@ def test_a_broken_image_is_recorded_and_the_rest_goes_on(catalog, tmp_path):
 
 def test_rows_of_images_no_longer_listed_are_dropped(catalog):
     measure_catalog(catalog)
-    from gv_data.intake.indexing import remove
+    from gv_data.intake.catalog_rows import remove
 
     remove(catalog.where("id = 't5'"))
     now = Catalog.open(catalog.path)
@@ -131,6 +132,71 @@ def test_a_kill_loses_at_most_the_image_in_progress(number, catalog):
     assert done.images.known >= len(acknowledged) == 3
     assert done.images.done + done.images.known == 6
     np.testing.assert_allclose(mean(catalog), expected(SCENES), rtol=1e-13)
+
+
+def measured_by_a_command(catalog: Catalog) -> subprocess.CompletedProcess[str]:
+    """What ``gv-data measure`` does in a process of its own."""
+    script = "import sys; from gv_data.cli import main; sys.exit(main())"
+    words = [sys.executable, "-c", script, "measure", str(catalog.path)]
+    return subprocess.run(words, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.robust
+@pytest.mark.parametrize("free", [0, 250_000, 600_000])
+def test_a_full_disk_keeps_the_tables_and_what_is_measured(free, tif, tmp_path, full_disk):
+    scenes = {f"t{n}": RNG.integers(0, 65536, (2, 60, 70)).astype(np.uint16) for n in range(8)}
+    files = [tif(f"images/{name}.tif", values) for name, values in scenes.items()]
+    catalog = index(files, full_disk / "c", measured=False).catalog
+    before = {file.name: file.read_bytes() for file in catalog.path.iterdir()}
+    filler = full_disk / "filler"
+    filler.write_bytes(bytes(shutil.disk_usage(full_disk).free - free))
+    told = measured_by_a_command(catalog)
+    assert told.returncode == 2
+    assert [line for line in told.stderr.splitlines() if "error" in line.lower()] == [
+        f"error: no space left in {catalog.path}: free the disk and run again; what is done is kept"
+    ]
+    after = {file.name: file for file in catalog.path.iterdir()}
+    assert {name: after.pop(name).read_bytes() for name in before} == before
+    assert all(name.endswith(".arrows") for name in after)  # what was measured until then
+    filler.unlink()
+    done = measure_catalog(Catalog.open(catalog.path))
+    assert (done.images.taken_over > 0) == bool(after)
+    assert done.images.done + done.images.known == 8
+    np.testing.assert_allclose(mean(catalog), expected(scenes), rtol=1e-13)
+    assert {file.name for file in catalog.path.iterdir()} == before.keys()
+
+
+@pytest.mark.robust
+def test_a_disk_that_fills_at_any_moment_of_indexing_leaves_a_way_on(tif, tmp_path, full_disk):
+    for name, values in SCENES.items():
+        tif(f"images/{name}.tif", values)
+        tif(f"before/{name}.tif", values // 2)
+    filler, places = full_disk / "filler", set()
+    for free in (*range(0, 60_000, 8192), 500_000):
+        out = full_disk / f"c{free}"
+        filler.write_bytes(bytes(shutil.disk_usage(full_disk).free - free))
+        words = [tmp_path / "images"], out
+        pairs = {"image_before": tmp_path / "before"}
+        try:
+            index(*words, pairs=pairs)
+            place = said = "none"
+        except (DataError, OSError) as error:
+            said = str(error).lower()
+            place = "while measuring" if "gv-data measure" in said else "before that"
+        assert said == "none" or "no space left" in said
+        places.add(place)
+        filler.unlink()
+        assert not list(out.glob("*.part*")) + list(out.glob(".*.part*"))
+        if place == "before that":
+            index(*words, pairs=pairs)
+        elif place == "while measuring":
+            measure_catalog(Catalog.open(out))
+        np.testing.assert_allclose(mean(Catalog.open(out)), expected(SCENES), rtol=1e-13)
+        halves = {name: values // 2 for name, values in SCENES.items()}
+        found = Catalog.open(out).statistics_of("image_before")
+        np.testing.assert_allclose(found.mean, expected(halves), rtol=1e-13)
+        shutil.rmtree(out)
+    assert places == {"before that", "while measuring", "none"}
 
 
 def test_two_at_once_lose_nothing(catalog):

@@ -99,7 +99,8 @@ def test_json_is_one_document_with_the_counts(command, tif, vectors, tmp_path):
     assert code == 0
     assert (answer["images"], answer["crs"]) == (2, {"EPSG:32637": 2})
     assert answer["labels"] == {
-        "on_images": 1, "outside": 1, "repaired": 0, "dropped": 0, "images_without": 0,
+        "on_images": 1, "outside": 1, "repaired": 0, "dropped": 0, "lines": 0,
+        "images_without": 0, "images_not_named": 0,
     }  # fmt: skip
     footprint = Catalog.open(tmp_path / "c").images[0].grid.footprint()
     area_m2 = abs(Geod(ellps="WGS84").geometry_area_perimeter(footprint)[0])
@@ -252,7 +253,7 @@ def test_ctrl_c_leaves_the_old_catalog(two_places, tif):
     script = (
         "import os, signal, sys\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in background jobs
-        "from gv_data import image_row\n"
+        "from gv_data.intake import image_row\n"
         "measure = image_row.measure\n"
         "def interrupted(*asked):\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"

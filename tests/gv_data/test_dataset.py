@@ -17,10 +17,10 @@ from torch.utils.data import DataLoader
 from torchgeo.samplers import GriddedPatchSampler, RandomPatchSampler
 
 from gv_data.catalog import Catalog
-from gv_data.errors import CatalogError
+from gv_data.errors import CatalogError, SampleError
 from gv_data.intake.image_row import Part
 from gv_data.intake.indexing import index
-from gv_data.windows.dataset import IGNORE, CatalogDataset
+from gv_data.windows.dataset import IGNORE, LABELS, UNNUMBERED, CatalogDataset
 from gv_data.windows.photometry import Light
 from gv_data.windows.random_windows import RandomWindows
 from gv_data.windows.samplers import GridWindows
@@ -230,10 +230,92 @@ def test_torchgeos_own_samplers_get_the_mosaic(mosaic, tmp_path):
         file.close()
 
 
+def test_instances_are_the_features_of_the_file_in_any_window(tif, vectors, tmp_path):
+    shapes = [shapely.LineString([(WEST, NORTH), (WEST + 9, NORTH)]), *HOUSES]  # a line has no area
+    shapes.append(shapely.box(WEST + 12, NORTH - 26, WEST + 20, NORTH - 10))  # over the first two
+    values = IMAGE.copy()
+    values[:, :20] = 0
+    area = shapely.box(WEST, NORTH - 60, WEST + 48, NORTH)
+    found = index(
+        [tif("a.tif", values, nodata=0)],
+        tmp_path / "c",
+        labels=vectors("h.gpkg", shapes),
+        labelled_area=vectors("area.gpkg", [area]),
+    )
+    dataset = found.catalog.dataset(labels=("instances",))
+    numbered = [(shape, n) for n, shape in enumerate(shapes, 1) if shape.area]
+    seen = set()
+    windows = GridWindows(dataset, window_px=48, stride_px=31)
+    for query in windows:
+        sample = dataset[query]
+        assert not {"mask", "edge"} & sample.keys()
+        transform = Affine(*sample["transform"].tolist()[:6])
+        burnt, labelled = (
+            rasterio.features.rasterize(kind, (48, 48), transform=transform, dtype="int32")
+            for kind in (numbered, [area])
+        )
+        known = sample["valid"].numpy() & (labelled > 0)
+        np.testing.assert_array_equal(sample["instances"], np.where(known, burnt, UNNUMBERED))
+        assert sample["instances"].dtype == torch.int64
+        seen |= set(sample["instances"].unique().tolist())
+    assert seen == {UNNUMBERED, 0, 2, 3, 4, 5}
+
+
+def test_samples_carry_the_labels_wanted_and_the_usual_two_by_default(labelled):
+    usual = labelled.dataset()[0]
+    assert usual.keys() & set(LABELS) == {"mask", "edge"}
+    for labels in ((), ("mask",), ("edge", "instances"), LABELS):
+        sample = labelled.dataset(labels=labels)[0]
+        assert sample.keys() & set(LABELS) == set(labels)
+        for key in set(labels) & usual.keys():
+            np.testing.assert_array_equal(sample[key], usual[key])
+    for labels in ("mask", ("mask", "boxes")):
+        with pytest.raises(CatalogError, match="some of mask, edge, instances, got"):
+            labelled.dataset(labels=labels)
+
+
+def test_instances_need_polygons(tif, tmp_path):
+    tif("i/a.tif", IMAGE)
+    tif("m/a.tif", IMAGE[:1] // 128)
+    found = index([tmp_path / "i"], tmp_path / "c", masks=tmp_path / "m")
+    assert len(found.catalog.dataset()) == 1
+    with pytest.raises(CatalogError, match=r"1 of 1 images .* have no polygons to number, a for"):
+        found.catalog.dataset(labels=LABELS)
+
+
+def test_instances_of_a_mosaic_are_those_of_its_one_file(mosaic):
+    dataset = mosaic.catalog.dataset(labels=("mask", "instances"))
+    crossing = 0
+    for query in GriddedPatchSampler(dataset, size=40, stride=33):
+        sample = dataset[query]
+        transform = Affine(*sample["transform"].tolist()[:6])
+        shape = tuple(sample["mask"].shape)
+        numbers = rasterio.features.rasterize(
+            [(house, n) for n, house in enumerate(HOUSES, 1)], shape, transform=transform
+        )
+        expected = np.where(sample["valid"], numbers, UNNUMBERED)
+        np.testing.assert_array_equal(sample["instances"], expected)
+        crossing += query[0].start < WEST + 40 < query[0].stop
+    assert crossing
+
+
+def test_instances_of_two_files_are_not_mixed(tif, vectors, tmp_path):
+    for n, name in enumerate("ab"):
+        corner = Affine(0.5, 0, WEST + 80 * n, 0, -0.5, NORTH)
+        labels = vectors(f"{name}.gpkg", [shapely.box(WEST + 75, NORTH - 5, WEST + 85, NORTH)])
+        path = tif(f"{name}.tif", IMAGE, transform=corner)
+        index([path], tmp_path / "c", labels=labels, append=True)
+    across = (slice(WEST + 75, WEST + 85), slice(NORTH - 10, NORTH))
+    catalog = Catalog.open(tmp_path / "c")
+    assert (catalog.dataset()[across]["mask"] == 1).float().mean() == 0.5
+    with pytest.raises(SampleError, match=r"a and b.*a\.gpkg and .*b\.gpkg both count from 1"):
+        catalog.dataset(labels=LABELS)[across]
+
+
 def test_images_in_two_crs_have_no_index_for_torchgeo(tif, tmp_path):
     paths = [tif("a.tif", IMAGE), tif("b.tif", IMAGE, crs="EPSG:32636")]
     dataset = index(paths, tmp_path / "c").catalog.dataset(labels=False)
-    with pytest.raises(CatalogError, match=r"2 CRSs.*gv_data\.samplers"):
+    with pytest.raises(CatalogError, match=r"2 CRSs.*gv_data\.windows\.samplers"):
         _ = dataset.index
     assert [len(dataset[n]["image"]) for n in (0, 1)] == [3, 3]
 

@@ -52,7 +52,10 @@ def cluster() -> Iterator[Any]:
 @pytest.mark.filterwarnings("ignore")  # Ray's own threads, sockets and processes
 def test_a_node_that_dies_changes_no_figure(cluster, tif, tmp_path):
     files = [tif(f"images/{name}.tif", values) for name, values in SCENES.items()]
-    catalog = index(files, tmp_path / "c", measured=False).catalog
+    for name, values in SCENES.items():
+        tif(f"before/{name}.tif", values // 2)
+    pairs = {"image_before": tmp_path / "before"}
+    catalog = index(files, tmp_path / "c", pairs=pairs, measured=False).catalog
     second = next(node for node in cluster.list_all_nodes() if not node.head)
     seen = 0
 
@@ -65,11 +68,13 @@ def test_a_node_that_dies_changes_no_figure(cluster, tif, tmp_path):
             yield id
 
     done = measure_catalog(catalog, engine="ray", workers=2, track=track)
-    assert (done.images.done, done.failed) == (12, {})
+    assert (done.images.done, done.assets["image_before"].done, done.failed) == (12, 12, {})
     pixels = np.concatenate([v.reshape(2, -1) for v in SCENES.values()], axis=1)
     found = Catalog.open(catalog.path).statistics
     np.testing.assert_allclose(found.mean, pixels.mean(axis=1), rtol=1e-13)
     np.testing.assert_allclose(found.std, pixels.std(axis=1), rtol=1e-13)
+    before = Catalog.open(catalog.path).statistics_of("image_before")
+    np.testing.assert_allclose(before.mean, (pixels // 2).mean(axis=1), rtol=1e-13)
 
 
 def test_without_ray_the_way_out_is_said(monkeypatch):

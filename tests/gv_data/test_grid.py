@@ -115,12 +115,6 @@ def test_the_footprint_of_a_large_scene_has_its_geodesic_area():
     assert area[0] == pytest.approx(area[1], rel=2e-5)
 
 
-def test_an_image_across_the_antimeridian_is_refused_not_spread_over_the_earth():
-    grid = Grid(CRS("EPSG:32601"), Affine(10, 0, 160_000, 0, -10, 1_000_000), 5000, 5000)
-    with pytest.raises(RasterError, match="antimeridian"):
-        grid.footprint()
-
-
 def test_metres_taken_for_degrees_are_refused():
     grid = Grid(CRS("EPSG:4326"), Affine(1, 0, 500_000, 0, -1, 3_000_000), 10, 10)
     with pytest.raises(RasterError, match="does not lie on the Earth"):

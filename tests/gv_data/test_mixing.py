@@ -309,6 +309,58 @@ def test_series_and_several_sensors_share_the_box_and_the_share():
         torch.testing.assert_close(up[key], expected)
 
 
+def dated(count: int = 4) -> dict[str, Any]:
+    """Series of which every date is missing elsewhere, and objects numbered in each sample."""
+    rng = seeded(3)
+    valid = torch.rand(count, 3, 8, 9, generator=rng) < 0.7
+    s2_valid = torch.rand(count, 2, 8, 9, generator=rng) < 0.7
+    return {
+        "image": torch.rand(count, 3, 3, 8, 9, generator=rng) * valid[:, :, None],
+        "valid": valid,
+        "dates": torch.arange(3 * count).reshape(count, 3),
+        "s2": torch.rand(count, 2, 4, 8, 9, generator=rng) * s2_valid[:, :, None],
+        "s2_valid": s2_valid,
+        "instances": torch.randint(-1, 6, (count, 8, 9), generator=rng),
+    }
+
+
+@pytest.mark.parametrize(
+    "mix", [lambda b: pasted(b, Box(1, 2, 6, 7)), lambda b: blended(b, 0.3)], ids=["cut", "up"]
+)
+def test_every_date_of_a_series_is_mixed_as_a_single_image(mix):
+    batch = {key: value for key, value in dated().items() if key != "instances"}
+    mixed = mix(batch)
+    assert torch.equal(mixed["dates"], batch["dates"])
+    for key, valid in (("image", "valid"), ("s2", "s2_valid")):
+        for n in range(batch[key].shape[1]):
+            alone = mix({"image": batch[key][:, n], "valid": batch[valid][:, n]})
+            assert torch.equal(mixed[key][:, n], alone["image"])
+            assert torch.equal(mixed[valid][:, n], alone["valid"])
+
+
+def test_objects_of_a_pasted_box_are_numbered_apart_from_those_around():
+    batch = dated()
+    mixed, box = pasted(batch, Box(1, 2, 6, 7))["instances"], (..., slice(1, 6), slice(2, 7))
+    own, other = batch["instances"], batch["instances"].roll(1, 0)[box]
+    around = mixed.clone()
+    around[box] = own[box]
+    assert torch.equal(around, own)
+    assert torch.equal(mixed[box] <= 0, other <= 0)
+    assert torch.equal(mixed[box][other <= 0], other[other <= 0])
+    for sample in range(4):
+        pairs = torch.stack([other[sample].flatten(), mixed[box][sample].flatten()], 1)
+        named = {(before, after) for before, after in pairs.tolist() if before > 0}
+        assert len({a for a, _ in named}) == len({b for _, b in named}) == len(named)
+        assert not {b for _, b in named} & set(own[sample].flatten().tolist())
+    alone = {key: value[:1] for key, value in batch.items()}
+    assert torch.equal(pasted(alone, Box(1, 2, 6, 7))["instances"], alone["instances"])
+
+
+def test_objects_cannot_be_blended():
+    with pytest.raises(SampleError, match=r"'instances' are numbers of objects.*CutMix"):
+        MixUp()(dated(), seeded())
+
+
 class Learner(LightningModule):
     """Mixes as the module's docstring shows, and keeps what each step got."""
 

@@ -1,8 +1,6 @@
 """Catalogs and images on object storage work as local ones do, against a server on this machine."""
 
-import logging
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +11,8 @@ from gv_data import RandomWindows, atomic
 from gv_data.catalog import Catalog
 from gv_data.cli import FAMILY
 from gv_data.errors import CatalogError, DataError
-from gv_data.intake.indexing import index, remove
+from gv_data.intake.catalog_rows import remove
+from gv_data.intake.indexing import index
 from gv_data.locations import common_folder, located
 from gv_data.measure.catalog_statistics import measure_catalog
 from gv_data.terminal.command import run
@@ -26,36 +25,6 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::ResourceWarning",  # sockets of the server and of botocore
     "ignore:datetime.datetime.utc:DeprecationWarning",
 )
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """A server of objects."""
-    moto = pytest.importorskip("moto.server")
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = moto.ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    _, port = server.get_host_and_port()
-    yield f"http://127.0.0.1:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def bucket(server, monkeypatch, tmp_path) -> str:
-    """The name of an empty bucket."""
-    import s3fs
-
-    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL_S3", "AWS_SESSION_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret-of-the-test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("GEOVISION_CACHE", str(tmp_path / "cache"))
-    s3fs.S3FileSystem.clear_instance_cache()
-    name = f"bucket{abs(hash(str(tmp_path))) % 10**9}"
-    s3fs.S3FileSystem().mkdir(name)
-    return name
 
 
 @pytest.fixture
@@ -147,7 +116,7 @@ def test_a_lock_that_stays_is_told_with_its_owner(uploaded, monkeypatch):
         index([Path(f"{uploaded}/scenes")], Path(f"{uploaded}/catalog"))
 
 
-def test_what_is_not_there_is_said(bucket, server, monkeypatch):
+def test_what_is_not_there_is_said(bucket):
     with pytest.raises(CatalogError, match="is not a catalog"):
         Catalog.open(f"s3://{bucket}/nothing")
     with pytest.raises(CatalogError, match="is not there"):

@@ -147,6 +147,61 @@ def test_a_band_is_missing_on_all_dates_of_a_series():
     assert (after == after[0]).all()
 
 
+def dates(count: int = 3, bands: int = 2) -> dict:
+    """A series of which every date is missing elsewhere."""
+    rng = np.random.default_rng(1)
+    valid = rng.random((count, H, W)) < 0.7
+    image = rng.uniform(50, 200, (count, bands, H, W)).astype(np.float32)
+    return {"image": image * valid[:, None], "valid": valid}
+
+
+def side_by_side(series: dict) -> dict:
+    """The dates of a series as one image, from left to right."""
+    return {
+        "image": np.concatenate(list(series["image"]), axis=-1),
+        "valid": np.concatenate(list(series["valid"]), axis=-1),
+    }
+
+
+@pytest.mark.parametrize("transform", [Light(), Light(grey=1), BandDrop(0.5, fill=[3, 9])])
+def test_what_changes_all_dates_alike_changes_them_as_one_image(transform):
+    for seed in range(5):
+        after = transform(dates(), np.random.default_rng(seed))
+        one = transform(side_by_side(dates()), np.random.default_rng(seed))
+        np.testing.assert_allclose(side_by_side(after)["image"], one["image"], rtol=1e-5)
+
+
+def test_every_date_is_blurred_as_a_single_image():
+    after = blurred(dates(), 1.3)["image"]
+    for n, image in enumerate(after):
+        alone = {key: value[n] for key, value in dates().items()}
+        np.testing.assert_array_equal(image, blurred(alone, 1.3)["image"])
+
+
+def test_every_date_and_band_has_its_own_calibration_and_noise():
+    before = dates()
+    there = before["valid"][:, None] & np.ones((3, 2, 1, 1), bool)
+    gains = Calibration(0.1)(before, np.random.default_rng(0))["image"][there]
+    gains /= before["image"][there]
+    own = np.broadcast_to(np.arange(6).reshape(3, 2, 1, 1), there.shape)[there]
+    found = [gains[own == n] for n in range(6)]
+    assert all(np.ptp(gain) < 1e-5 for gain in found)
+    assert len({round(float(gain[0]), 5) for gain in found}) == 6
+    noise = Noise(5)(before, np.random.default_rng(0))["image"] - before["image"]
+    assert len(np.unique(noise[there])) > 0.9 * there.sum()
+
+
+@pytest.mark.parametrize("transform", ALL)
+@pytest.mark.parametrize("bands", [2, 3])
+def test_what_is_missing_on_a_date_stays_missing_on_it(transform, bands):
+    before = dates(bands=bands)
+    for seed in range(10):
+        after = transform(before, np.random.default_rng(seed))
+        assert after["image"].shape == (3, bands, H, W)
+        assert not after["image"].swapaxes(1, 0)[:, ~before["valid"]].any()
+        assert np.isfinite(after["image"]).all()
+
+
 @pytest.mark.parametrize(
     ("make", "told"),
     [

@@ -83,9 +83,13 @@ def test_views_and_sql_agree(catalog):
 
 
 def test_images_without_a_valid_pixel_weigh_nothing(catalog):
-    empty = "SELECT 0::BIGINT AS valid, 9::BIGINT AS invalid, 0.0 AS mean, 0.0 AS m2, 0.0 AS m3, "
+    empty = (
+        "SELECT 'image' AS asset, 0::BIGINT AS valid, 9::BIGINT AS invalid, 0.0 AS mean, "
+        "0.0 AS m2, 0.0 AS m3, "
+    )
     table = catalog.sql(
-        "WITH s AS (SELECT valid, invalid, mean, m2, m3, m4 FROM statistics WHERE position = 0 "
+        "WITH s AS (SELECT asset, valid, invalid, mean, m2, m3, m4 FROM statistics "
+        "WHERE position = 0 "
         f"UNION ALL {empty} 0.0 AS m4) SELECT pooled_mean(s) AS mean, pooled_std(s) AS std FROM s"
     )
     values = np.concatenate([pixels(place, 0) for place in ("north", "south")])
@@ -102,7 +106,9 @@ def test_means_far_from_zero_lose_no_digits():
     statistics = pa.table(
         {n: valid if n == "valid" else means * 0 for n in ("valid", "m2", "m3", "m4")}
     )
-    connection.register("statistics", statistics.append_column("mean", pa.array(means)))
+    statistics = statistics.append_column("mean", pa.array(means))
+    statistics = statistics.append_column("asset", pa.array(["image"] * 5000))
+    connection.register("statistics", statistics)
     ((found,),) = connection.sql("SELECT pooled_std(statistics) FROM statistics").fetchall()
     exact = means.astype(np.longdouble)
     middle = (exact * valid).sum() / valid.sum()

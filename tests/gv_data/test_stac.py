@@ -19,6 +19,7 @@ import shapely
 from affine import Affine
 from hypothesis import given as drawn
 from hypothesis import strategies as st
+from pyproj import Transformer
 from shapely.geometry import mapping
 
 from gv_data.catalog import Catalog
@@ -196,6 +197,35 @@ def test_what_was_exported_comes_back_the_same(form, catalog, tmp_path):
     again = found.catalog.to_stac(tmp_path / f"again_{form}")
     once_more = import_stac([again.path], tmp_path / "twice", root=tmp_path)
     assert rows(once_more.catalog) == rows(catalog)
+
+
+def test_images_across_the_antimeridian_are_items_that_schemas_accept_and_come_back(
+    tif, complaints, tmp_path
+):
+    x, y = Transformer.from_crs(4326, 32701, always_xy=True).transform(180, -17)
+    for n, start in enumerate((x - 700, x - 250, x + 200)):  # before it, across it, beyond it
+        place = Affine(10, 0, start, 0, -10, y)
+        tif(f"in/t{n}.tif", IMAGES["t0"], crs="EPSG:32701", transform=place)
+    before = index([tmp_path / "in"], tmp_path / "c").catalog
+    done = before.to_stac(tmp_path / "stac")
+    described = json.loads(done.path.read_text())
+    assert complaints(described) == []
+    assert described["extent"]["spatial"]["bbox"] == [pytest.approx(before.bounds)]
+    items = [json.loads(file.read_text()) for file in sorted(done.path.parent.glob("items/*"))]
+    assert [complaints(item) for item in items] == [[], [], []]
+    assert [item["geometry"]["type"] for item in items] == ["Polygon", "MultiPolygon", "Polygon"]
+    assert [item["bbox"][0] > item["bbox"][2] for item in items] == [False, True, False]
+    shape = shapely.geometry.shape(items[1]["geometry"])
+    assert all(part.exterior.is_ccw for part in shape.geoms)  # RFC 7946
+    west, east = sorted(shape.geoms, key=lambda part: -part.bounds[0])
+    assert items[1]["bbox"] == [west.bounds[0], shape.bounds[1], east.bounds[2], shape.bounds[3]]
+    before.to_stac(tmp_path / "c.parquet")
+    for n, file in enumerate((done.path, tmp_path / "c.parquet")):
+        found = import_stac([file], tmp_path / f"again{n}", root=tmp_path)
+        assert found.refused == ()
+        assert rows(found.catalog) == rows(before)
+    footer = json.loads(pq.read_schema(tmp_path / "c.parquet").metadata[b"geo"])
+    assert footer["columns"]["geometry"]["bbox"] == pytest.approx(before.bounds)
 
 
 def test_parts_masks_and_what_files_do_not_say_come_back(tif, tmp_path):

@@ -13,7 +13,7 @@ from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
 from gv_data.errors import SampleError
-from gv_data.windows.dataset import IGNORE
+from gv_data.windows.dataset import IGNORE, UNNUMBERED
 from gv_data.windows.photometry import Light
 from gv_data.windows.transforms import Crop, Rotation, chain, cropped, rotated, turn, turned
 
@@ -189,6 +189,9 @@ def test_what_is_missing_neither_bleeds_in_nor_is_learnt_from():
         "mask": np.ones((30, 30), np.int64),
         "edge": np.ones((30, 30), np.float32),
         "instances": np.full((30, 30), 3, np.int32),
+        "sar": np.full((1, 30, 30), 4, np.float32),
+        "sar_valid": np.ones((30, 30), bool),
+        "code": np.full((30, 30), 5, np.uint8),
     }
     whole["valid"][10:14, 8:20] = False
     whole["image"][:, 10:14, 8:20] = np.nan
@@ -198,8 +201,61 @@ def test_what_is_missing_neither_bleeds_in_nor_is_learnt_from():
     np.testing.assert_allclose(after["image"][0], np.where(shown, 7, 0), rtol=1e-6)
     np.testing.assert_array_equal(after["mask"], np.where(shown, 1, IGNORE))
     np.testing.assert_array_equal(after["edge"], np.where(shown, np.float32(1), np.nan))
-    np.testing.assert_array_equal(after["instances"], np.where(shown, 3, 0))
+    np.testing.assert_array_equal(after["instances"], np.where(shown, 3, UNNUMBERED))
+    np.testing.assert_array_equal(after["code"], np.where(shown, 5, 0))
+    sar = after["sar_valid"]  # its own validity has no hole
+    assert (sar & ~shown).any()
+    assert (sar | ~shown).all()
+    np.testing.assert_allclose(after["sar"][0], np.where(sar, 4, 0), rtol=1e-6)
     assert [after[key].dtype for key in whole] == [whole[key].dtype for key in whole]
+
+
+def series(dates: int = 3) -> dict:
+    """Each date is missing elsewhere; a second series has fewer bands and dates of its own."""
+    rng = np.random.default_rng(4)
+    valid, other_valid = rng.random((dates, 8, 9)) < 0.8, rng.random((dates - 1, 8, 9)) < 0.8
+    valid[:, 2, 3] = False
+    known = valid.any(axis=0)
+    return {
+        "image": rng.random((dates, 2, 8, 9), np.float32) * valid[:, None],
+        "valid": valid,
+        "dates": np.arange(dates),
+        "s2": rng.random((dates - 1, 4, 8, 9), np.float32) * other_valid[:, None],
+        "s2_valid": other_valid,
+        "s2_dates": np.arange(dates - 1),
+        "mask": np.where(known, rng.integers(0, 3, (8, 9)), IGNORE),
+        "instances": np.where(known, rng.integers(0, 9, (8, 9)), UNNUMBERED),
+        "transform": np.array(NORTH_UP),
+    }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        partial(turned, quarters=3, mirrored=True),
+        partial(rotated, angle_deg=25, zoom=0.9),
+        partial(cropped, row=1, column=2, height_px=5, width_px=6),
+        lambda sample: turn(sample, np.random.default_rng(3)),
+        lambda sample: Rotation(40)(sample, np.random.default_rng(3)),
+        lambda sample: Crop(5)(sample, np.random.default_rng(3)),
+    ],
+)
+def test_every_date_of_a_series_moves_as_a_single_image_does(change):
+    before, after = series(), change(series())
+    for key, valid in (("image", "valid"), ("s2", "s2_valid")):
+        assert len(after[key]) == len(after[valid]) == len(before[key])
+        for n in range(len(before[key])):
+            alone = {"image": before[key][n], "valid": before[valid][n]}
+            alone = change(alone | {"transform": before["transform"]})
+            np.testing.assert_array_equal(after[key][n], alone["image"])
+            np.testing.assert_array_equal(after[valid][n], alone["valid"])
+            np.testing.assert_array_equal(after["transform"], alone["transform"])
+    assert after["dates"].tolist() == [0, 1, 2]
+    for key, unknown in (("mask", IGNORE), ("instances", UNNUMBERED)):
+        whole = {"image": before["image"][0], "valid": np.ones((8, 9), bool), key: before[key]}
+        alone = change(whole | {"transform": before["transform"]})
+        known = after["valid"].any(axis=0)
+        np.testing.assert_array_equal(after[key], np.where(known, alone[key], unknown))
 
 
 def test_a_window_without_georeference_is_changed_as_well():

@@ -331,6 +331,18 @@ def test_the_stac_item_holds_what_the_mlm_extension_requires(folder, network, ca
         assert (folder / asset["href"]).is_file()
 
 
+def test_a_bounding_box_across_the_antimeridian_is_two_polygons(tmp_path, network, card):
+    across = dataclasses.replace(card, bbox=(179.0, -18.0, -178.0, -16.0))
+    item = json.loads((save(tmp_path / "fiji", network, across) / "item.json").read_text())
+    assert item["bbox"] == [179.0, -18.0, -178.0, -16.0]
+    assert item["geometry"]["type"] == "MultiPolygon"
+    ((west,), (east,)) = item["geometry"]["coordinates"]
+    assert west[0] == [179.0, -18.0]
+    assert west[2] == [180.0, -16.0]
+    assert east[0] == [-180.0, -18.0]
+    assert east[2] == [-178.0, -16.0]
+
+
 def test_without_a_bounding_box_the_item_has_a_null_geometry(tmp_path, network, card):
     folder = save(tmp_path / "first", network, dataclasses.replace(card, bbox=None))
     item = json.loads((folder / "item.json").read_text())

@@ -39,10 +39,10 @@ def test_a_device_that_is_not_there_is_refused_with_the_way_out():
 
 
 def test_lightning_is_told_the_device_in_its_own_words(monkeypatch):
-    assert (accelerator("cpu"), devices("cpu")) == ("cpu", 1)
+    assert (accelerator("cpu"), devices(Trainer(device="cpu"))) == ("cpu", 1)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert (accelerator("cuda:1"), devices("cuda:1")) == ("gpu", [1])
-    assert (accelerator("cuda"), devices("cuda")) == ("gpu", [0])
+    assert (accelerator("cuda:1"), devices(Trainer(device="cuda:1"))) == ("gpu", [1])
+    assert (accelerator("cuda"), devices(Trainer(device="cuda"))) == ("gpu", [0])
 
 
 @pytest.mark.parametrize(

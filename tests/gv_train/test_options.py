@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from gv_data.terminal.options import Parser, UsageError
 from gv_train.errors import ConfigError
-from gv_train.options import Configured, add_flags, configure, options_of, to_plain
+from gv_train.options import Configured, add_files, add_flags, configure, options_of, to_plain
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Town:
 def parse(*words: str, kind: type = Town) -> Configured[Any]:
     parser = Parser("toy", "Toy.", ())
     add_flags(parser, kind)
+    add_files(parser)
     return configure(kind, parser.understand(words))
 
 
@@ -208,6 +209,7 @@ def test_a_configuration_that_can_change_is_refused():
 def test_the_help_is_the_string_under_the_field():
     parser = Parser("toy", "Toy.", ())
     add_flags(parser, Town)
+    add_files(parser)
     text = " ".join(parser.format_help().split())
     assert "--gsd-m X" in text
     assert "Metres on the ground a pixel, 100 % of them. (default: 0.3)" in text

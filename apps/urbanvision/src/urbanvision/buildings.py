@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from gv_train.average_settings import Average
 from gv_train.launch import Experiment, Launch
+from gv_train.schedules import Schedule
 from gv_train.settings import Trainer
 
 
@@ -46,14 +48,14 @@ class Buildings:
     """Train for so long, validation included; the learning rate follows the clock."""
     seed: int = 0
     """Of weights, windows and random changes."""
-    run: str | None = None
-    """Name of the run; none: date and two words."""
-    resume: str | None = field(default=None, metadata={"bare": "latest"})
-    """Go on with a run: latest, a name, the beginning of one, or a path."""
     check: bool = True
     """Look for what silently ruins maps before training, for at most 5 s."""
     trainer: Trainer = field(default_factory=Trainer)
     """How fast and on what to train."""
+    schedule: Schedule = field(default_factory=Schedule)
+    """How the learning rate changes."""
+    average: Average = field(default_factory=Average)
+    """Whether weights are averaged."""
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself."""
@@ -85,10 +87,17 @@ class Buildings:
 
 
 def train(config: Buildings, launch: Launch) -> int:
-    """Train; see `urbanvision.learning.learn`."""
-    from urbanvision.learning import learn
+    """Do what the session asks for; see `urbanvision.learning`."""
+    from gv_train.conduct import conduct
+    from urbanvision.learning import plan
 
-    return learn(config, launch)
+    return conduct(
+        "buildings",
+        launch,
+        config.trainer,
+        seed=config.seed,
+        plan=lambda folder: plan(config, folder, launch.console),
+    )
 
 
 experiment = Experiment(

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from gv_data.errors import CatalogError, DataError, RasterError, SampleError, VectorError
     from gv_data.grid import Grid
     from gv_data.images import Image, Images
+    from gv_data.intake.gathering import Indexed
     from gv_data.intake.image_row import Part
-    from gv_data.intake.indexing import Indexed, index
+    from gv_data.intake.indexing import index
     from gv_data.labels.labels import Labels
     from gv_data.rasters.cog import writing_cog
     from gv_data.rasters.raster import Scene
@@ -46,7 +47,8 @@ _HOMES = {
     "grid": ("Grid",),
     "images": ("Image", "Images"),
     "intake.image_row": ("Part",),
-    "intake.indexing": ("Indexed", "index"),
+    "intake.gathering": ("Indexed",),
+    "intake.indexing": ("index",),
     "labels.labels": ("Labels",),
     "windows.mixing": ("CutMix", "MixUp"),
     "windows.photometry": ("BandDrop", "Blur", "Calibration", "Light", "Noise"),

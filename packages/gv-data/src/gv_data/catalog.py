@@ -1,7 +1,7 @@
 """A catalog: what images there are, where they lie and what they hold, as parquet tables.
 
 A catalog is a folder: ``images.parquet`` (GeoParquet 1.1, one row an image or a rectangular part
-of one), ``statistics.parquet`` (figures per image and band) and ``catalog.json`` (where the files
+of one), ``statistics.parquet`` (figures per raster and band) and ``catalog.json`` (where the files
 are). Opening one reads no image. Views are lazy and immutable and speak DuckDB's SQL, which can
 read nothing but their tables and write nothing.
 """
@@ -18,7 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
+import shapely
 
+from gv_data.antimeridian import box_around
 from gv_data.errors import CatalogError
 from gv_data.images import COLUMNS, Images, Root
 from gv_data.locations import beyond, common_folder, explained, is_file, located
@@ -30,7 +32,7 @@ from gv_data.store.tables import NAMES, SCHEMA, stored
 
 if TYPE_CHECKING:
     from gv_data.stac.stac_export import Exported
-    from gv_data.windows.dataset import CatalogDataset, Sample
+    from gv_data.windows.dataset import CatalogDataset, Label, Sample
 
 
 @dataclass(frozen=True)
@@ -137,9 +139,7 @@ class Catalog:
     @cached_property
     def images(self) -> Images:
         """The rows of the view, ordered by id; each becomes an `Image` when it is asked for."""
-        sources = self.sources
-        assets = sorted({name for source in sources for name in source.assets})
-        names = ", ".join(f'"{name}"' for name in (*COLUMNS, *assets))
+        names = ", ".join(f'"{name}"' for name in (*COLUMNS, *self.assets))
         rows = self.sql(f"SELECT {names} FROM images ORDER BY id")
         sources = self.sources  # read again after the rows, which are written last
         return Images(rows, sources, self._roots(sources))
@@ -148,6 +148,11 @@ class Catalog:
     def sources(self) -> list[Source]:
         """What the images of each call to ``gv-data index`` have in common."""
         return [Source.from_json(source) for source in self.description["sources"]]
+
+    @property
+    def assets(self) -> tuple[str, ...]:
+        """Columns that name further rasters of the same ground, beside ``image``."""
+        return tuple(sorted({name for source in self.sources for name in source.assets}))
 
     def _roots(self, sources: list[Source]) -> list[Root]:
         """The folder of each source, where it is now."""
@@ -162,21 +167,33 @@ class Catalog:
 
     @cached_property
     def statistics(self) -> Statistics:
-        """Figures of all valid pixels of the view together, per band.
+        """Figures of all valid pixels of the view together, per band; see `statistics_of`."""
+        return self.statistics_of("image")
+
+    def statistics_of(self, asset: str) -> Statistics:
+        """Figures of all valid pixels of one kind of raster, per band.
+
+        Args:
+            asset: ``image``, or one of `assets`, such as ``sar``: then of the images that have it,
+                on their ground (see `gv_data.measure.catalog_statistics.ground_of`).
 
         Raises:
-            CatalogError: If the view is empty, its images differ in bands or are not all measured.
+            CatalogError: If no image of the view has it, or they differ in bands or are not all
+                measured.
         """
-        bands = self.bands
-        chosen = "FROM statistics s SEMI JOIN images USING (id) WHERE s.asset = 'image'"
+        if asset not in ("image", *self.assets):
+            raise CatalogError(
+                f"{self.path} names no rasters {asset!r} (there are: "
+                f"{', '.join(('image', *self.assets))})\n"
+                f"  try: gv-data index ... --pair {asset}=DIR"
+            )
+        chosen = f"FROM statistics s SEMI JOIN images USING (id) WHERE s.asset = '{asset}'"
+        count = self.sql(f'SELECT count("{asset}") AS n FROM images')["n"][0].as_py()
+        bands = self.bands if asset == "image" else self._bands_measured(asset, chosen, count)
         columns = ", ".join((*PLAIN, "comoments"))
         measured = self.sql(f"SELECT {columns} {chosen} ORDER BY id, position")
-        missing = len(self) - len(measured) // len(bands)
-        if missing or len(measured) % len(bands):
-            raise CatalogError(
-                f"{missing:,} of {len(self):,} images in {self.said} are not measured\n"
-                f"  try: gv-data measure {self.path}"
-            )
+        if len(measured) != count * len(bands):
+            raise self._unmeasured(asset, count - len(measured) // len(bands), count)
 
         def histograms() -> tuple[Histogram, ...]:
             table = self.sql(
@@ -189,6 +206,24 @@ class Catalog:
             return tuple(Histogram(values[a:b], counts[a:b]) for a, b in pairwise(ends))
 
         return pooled(bands, measured, histograms)
+
+    def _bands_measured(self, asset: str, chosen: str, count: int) -> tuple[str, ...]:
+        """The bands that the measured rasters of an asset have."""
+        table = self.sql(
+            "SELECT DISTINCT bands FROM "
+            f"(SELECT list(band ORDER BY position) AS bands {chosen} GROUP BY id) ORDER BY bands"
+        )
+        kinds = [tuple(bands) for bands in table["bands"].to_pylist()]
+        if not kinds and count:
+            raise self._unmeasured(asset, count, count)
+        return self._one_kind(kinds, f"{asset} IS NOT NULL")
+
+    def _unmeasured(self, asset: str, missing: int, count: int) -> CatalogError:
+        what = "images" if asset == "image" else f"rasters {asset}"
+        return CatalogError(
+            f"{missing:,} of {count:,} {what} in {self.said} are not measured\n"
+            f"  try: gv-data measure {self.path}"
+        )
 
     @property
     def class_weights(self) -> dict[str, float]:
@@ -226,33 +261,38 @@ class Catalog:
         Raises:
             CatalogError: If the view is empty or images differ.
         """
-        kinds = sorted(self.images.bands)
+        return self._one_kind(sorted(self.images.bands), "len(bands) = 3")
+
+    def _one_kind(self, kinds: Sequence[tuple[str, ...]], hint: str) -> tuple[str, ...]:
+        """The one set of bands there is."""
         if len(kinds) != 1:
             said = " and ".join("+".join(kind) for kind in kinds) or "no images at all"
             raise CatalogError(
                 f"{self.said} holds {said}; one set of bands is needed\n"
-                '  try: a condition such as "len(bands) = 3"'
+                f'  try: a condition such as "{hint}"'
             )
         return kinds[0]
 
     @property
     def bounds(self) -> tuple[float, float, float, float] | None:
-        """West, south, east and north of the images in degrees; None if no image lies anywhere."""
-        (row,) = self.sql(
-            "SELECT min(bbox.xmin) AS west, min(bbox.ymin) AS south, max(bbox.xmax) AS east, "
-            "max(bbox.ymax) AS north FROM images WHERE gsd_m > 0"
-        ).to_pylist()
-        return (
-            None if row["west"] is None else (row["west"], row["south"], row["east"], row["north"])
-        )
+        """West, south, east and north of the images in degrees; None if no image lies anywhere.
+
+        The smallest box: west lies above east where it crosses the antimeridian (RFC 7946, section
+        5.2).
+        """
+        table = self.sql("SELECT geometry FROM images WHERE gsd_m > 0")
+        return box_around(shapely.from_wkb(table["geometry"].to_numpy())) if len(table) else None
 
     def dataset(
         self,
         *,
         gsd_m: float | None = None,
-        labels: bool = True,
+        labels: "bool | Sequence[Label]" = True,
         edge_px: int = 2,
         assets: Sequence[str] = (),
+        stack: str | None = None,
+        steps: int | None = None,
+        series: "Mapping[str, Catalog] | None" = None,
         transforms: "Callable[[Sample, np.random.Generator], Sample] | None" = None,
     ) -> "CatalogDataset":
         """Windows of this view; see `gv_data.windows.dataset.CatalogDataset`."""
@@ -264,6 +304,9 @@ class Catalog:
             labels=labels,
             edge_px=edge_px,
             assets=assets,
+            stack=stack,
+            steps=steps,
+            series=series,
             transforms=transforms,
         )
 

@@ -72,7 +72,7 @@ def _on_ray[T, R](
     if not ray.is_initialized():
         ray.init(address="auto", log_to_driver=False)
     # a node that dies takes its tasks with it: they are done again elsewhere
-    task = ray.remote(max_retries=-1)(work)
+    task = ray.remote(max_retries=-1)(lambda item: work(item))  # a partial is no function to Ray
     coming = iter(items)
     running = {task.remote(item): item for item in islice(coming, _WAITING * workers)}
     while running:

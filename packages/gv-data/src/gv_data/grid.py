@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from pyproj import CRS, Geod, Transformer
 from pyproj.exceptions import ProjError
 
+from gv_data.antimeridian import box_around, crosses, cut, traced
 from gv_data.errors import RasterError
 
 Bounds = tuple[float, float, float, float]
@@ -29,6 +30,9 @@ _LEAN_MAX_PX = 0.01
 
 _STRAIGHT_M = 10_000
 """A side up to this long is drawn as one line: in a UTM zone it bends by some metres at most."""
+
+_INSET_PX = 1e-8
+"""How far inside its sides the outline of an image across the antimeridian runs."""
 
 
 @dataclass(frozen=True)
@@ -148,16 +152,22 @@ class Grid:
     def lonlat_bounds(self) -> Bounds:
         """Bounds in degrees of longitude and latitude (OGC:CRS84).
 
-        Raises:
-            RasterError: If the image is not georeferenced or lies across the antimeridian.
-        """
-        return self.footprint().bounds
+        West lies above east where the image lies across the antimeridian (RFC 7946, section 5.2).
 
-    def footprint(self) -> shapely.Polygon:
+        Raises:
+            RasterError: If the image is not georeferenced.
+        """
+        return box_around(np.array([self.footprint()]))
+
+    def footprint(self) -> shapely.Polygon | shapely.MultiPolygon:
         """Outline of the grid in degrees of longitude and latitude (OGC:CRS84).
 
+        Returns:
+            A polygon; or one on each side of the antimeridian, where the image is cut by it. An
+            image with a pole in it reaches from -180 to 180 degrees and up to the pole.
+
         Raises:
-            RasterError: If the image is not georeferenced or lies across the antimeridian.
+            RasterError: If the image is not georeferenced.
         """
         height, width = self.shape_hw
         rows, columns = (
@@ -174,9 +184,29 @@ class Grid:
         )
         transform = np.array(self.transform[:6])
         lon, lat = lonlat(self.crs, corners(transform, ring[:, 0], ring[:, 1]))
-        if np.abs(np.diff(lon, append=lon[0])).max() > 180:
-            raise RasterError("an image across the antimeridian is not supported: cut it there")
-        return shapely.Polygon(list(zip(lon, lat, strict=True)))
+        outline = shapely.Polygon(list(zip(lon, lat, strict=True)))
+        # where lines lead to a pole it has any longitude, and the sides of a thin strip beside it
+        # bend into each other between so few points
+        projected = self.crs is not None and not self.crs.is_geographic
+        polar = projected and np.abs(lat).max() > 90 - 1e-9
+        if polar or crosses(lon, lat) or not outline.is_valid:
+            return cut(*traced(self._along, _stops(len(columns), len(rows))))
+        return outline
+
+    def _along(self, stops: Float[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray]:
+        """Longitudes and latitudes of places along the sides: 0 to 1 is the first side."""
+        height, width = self.shape_hw
+        # sides may lead through a pole, which has no longitude
+        left, right, top, bottom = _INSET_PX, width - _INSET_PX, _INSET_PX, height - _INSET_PX
+        columns = np.interp(stops, range(5), [left, right, right, left, left])
+        rows = np.interp(stops, range(5), [top, top, bottom, bottom, top])
+        return lonlat(self.crs, corners(np.array(self.transform[:6]), columns, rows))
+
+
+def _stops(across: int, down: int) -> Float[np.ndarray, " n"]:
+    """Places along the four sides, so many on each of two, and the first again."""
+    sides = [side + np.arange(n) / n for side, n in enumerate((across, down, across, down))]
+    return np.r_[(*sides, 4.0)]
 
 
 def check_gsd(gsd_m: float) -> None:
@@ -247,6 +277,20 @@ def lonlat(
         x, y = (values[lost][0] for values in xy)
         raise RasterError(f"the image does not lie on the Earth: x {x:.9g}, y {y:.9g} in {crs}")
     return lon, lat
+
+
+@lru_cache(maxsize=1024)
+def ends_at_the_antimeridian(crs: CRS | None) -> bool:
+    """Whether coordinates on both sides of the antimeridian are far apart, as degrees are.
+
+    Those of a UTM zone or around a pole run on.
+    """
+    if crs is None:
+        return False
+    sides = np.array([179.8, 179.9, -179.9]), np.zeros(3)
+    x, y = _to_lonlat(crs).transform(*sides, direction="INVERSE")
+    near, across = np.hypot(np.diff(x), np.diff(y))
+    return not across < 10 * near  # of 0.1 and 0.2 degrees; infinite where the CRS ends before
 
 
 @lru_cache(maxsize=1024)

@@ -4,7 +4,7 @@ A hundred thousand rows are some arrays; objects and paths of those that nobody 
 made.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -47,8 +47,8 @@ COLUMNS = (
 _KEPT = 4096
 """Images kept once made, some megabytes: windows ask for the same ones again and again."""
 
-_LABELS = ("vectors", "labelled_area", "source")
-"""Columns that decide which labels an image has."""
+_LABELS = ("vectors", "labelled_area", "source", "image")
+"""Columns that decide which labels an image has; the image itself only where they lie in pixels."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,12 @@ class Image:
     place: str | None
     split: str | None
     objects: int | None
+
+    @property
+    def label_files(self) -> Hashable:
+        """What images with the same polygons have in common."""
+        own = self.path if self.source.labels_format == "coco" else None
+        return self.vectors, self.labelled_area, self.source, own
 
     def in_file(self, grid: Grid) -> tuple[float, float, float, float]:
         """Where a grid lies in the pixels of the file.
@@ -152,6 +158,11 @@ class Images(Sequence[Image]):
                 self._made.clear()
             self._made[row] = self._make(row)
         return self._made[row]
+
+    def taken(self, rows: np.ndarray) -> "Images":
+        """The images of some positions, in their order."""
+        columns = {name: column.take(pa.array(rows)) for name, column in self._columns.items()}
+        return Images(pa.table(columns), self._sources, self._roots)
 
     def _make(self, row: int) -> Image:
         values = {name: column[row].as_py() for name, column in self._columns.items()}
@@ -226,11 +237,12 @@ class Images(Sequence[Image]):
         return np.flatnonzero(np.logical_and.reduce(bare))
 
     def by_labels(self) -> Iterator[np.ndarray]:
-        """Positions of the images that share files of labels and their source."""
+        """Positions of the images that share polygons: their files, or one image and its parts."""
         same: dict[tuple[Any, ...], list[int]] = {}
         columns = (self._columns[name].to_pylist() for name in _LABELS)
-        for row, key in enumerate(zip(*columns, strict=True)):
-            same.setdefault(key, []).append(row)
+        for row, (file, area, source, image) in enumerate(zip(*columns, strict=True)):
+            own = image if self._sources[source].labels_format == "coco" else None
+            same.setdefault((file, area, source, own), []).append(row)
         for (file, *_), rows in same.items():
             if file is not None:
                 yield np.array(rows)

@@ -41,11 +41,11 @@ def located(place: str | os.PathLike[str]) -> Path:
     if scheme["scheme"] != "s3":
         raise DataError(f"{place} is neither a local path nor on s3://")
     try:
-        from upath import UPath
+        from gv_data.object_paths import ObjectPath
     except ImportError:
         raise DataError(f'{place} needs what reads object storage: uv add "gv-data[s3]"') from None
     # a listing that is kept would not show what others write
-    return cast("Path", UPath(f"s3://{str(place)[scheme.end() :]}", use_listings_cache=False))
+    return cast("Path", ObjectPath(f"s3://{str(place)[scheme.end() :]}", use_listings_cache=False))
 
 
 def is_remote(place: Path) -> bool:

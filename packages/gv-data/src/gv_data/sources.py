@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 from gv_data.errors import CatalogError
 
 IGNORE = 255
 """Class of a pixel of which nobody said what it is."""
+
+type LabelsFormat = Literal["vector", "coco"]
+"""Polygons on the ground, in a file for all images; or objects in the pixels of each image."""
 
 
 @dataclass(frozen=True)
@@ -16,10 +19,15 @@ class Source:
 
     Attributes:
         root: Folder that all paths are relative to, and may not leave.
+        labels_format: What the label files are.
         labels_crs: CRS that the label files are in, whatever they say; None believes them.
         labels_swapped: Whether the label files hold y before x.
         label_column: Attribute of the label polygons that names their class; None: there is one
             class, which may have a name.
+        line_width_m: Width on the ground of the lines of a label file, which it makes polygons;
+            None: lines are no labels.
+        line_width_column: Attribute that says the width of each line in metres; where it says
+            nothing, ``line_width_m`` does.
         classes: Names of the classes. Polygons are numbered from 1 in this order, 0 is none of
             them; a mask's class is its position from 0, so the first is often the background.
         mask_values: Value on disk of each class of a mask; empty: the position of its name.
@@ -32,9 +40,12 @@ class Source:
     """
 
     root: str
+    labels_format: LabelsFormat = "vector"
     labels_crs: str | None = None
     labels_swapped: bool = False
     label_column: str | None = None
+    line_width_m: float | None = None
+    line_width_column: str | None = None
     classes: tuple[str, ...] = ()
     mask_values: tuple[int, ...] = ()
     ignore: tuple[int, ...] = ()
@@ -57,6 +68,9 @@ class Source:
         both = set(self.ignore) & set(self.mask_values)
         if both:
             raise CatalogError(f"the value {min(both)} is a class and ignored: choose one")
+        formats = get_args(LabelsFormat.__value__)
+        if self.labels_format not in formats:
+            raise CatalogError(f"labels are {' or '.join(formats)}, got {self.labels_format!r}")
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:

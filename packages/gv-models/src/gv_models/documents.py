@@ -148,8 +148,15 @@ def _ground(card: Card) -> dict[str, object]:
     if card.bbox is None:
         return {"geometry": None}
     west, south, east, north = card.bbox
-    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
-    return {"geometry": {"type": "Polygon", "coordinates": [ring]}, "bbox": list(card.bbox)}
+    # a box across the antimeridian is cut there (RFC 7946, section 3.1.9)
+    spans = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
+    rings = [[[w, south], [e, south], [e, north], [w, north], [w, south]] for w, e in spans]
+    geometry = (
+        {"type": "Polygon", "coordinates": rings}
+        if len(rings) == 1
+        else {"type": "MultiPolygon", "coordinates": [[ring] for ring in rings]}
+    )
+    return {"geometry": geometry, "bbox": list(card.bbox)}
 
 
 def _join(card: Card) -> str:

@@ -20,6 +20,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from gv_data import atomic
 from gv_data.errors import DataError
+from gv_train.averaging import chosen
 from gv_train.errors import RunError
 
 BEST = "best.ckpt"
@@ -87,13 +88,15 @@ class BestAndLast(Checkpoint):
     """Keeps two checkpoints: the best by a validation metric, and the last to resume from.
 
     The best is judged after each validation. The last is saved after each epoch, at the end, and
-    inside epochs every so many minutes: a kill loses no more than that.
+    inside epochs every so many minutes: a kill loses no more than that. A training that is stopped
+    inside an epoch saves it there: after the end of the epoch, Lightning would go on with the next.
 
     Args:
         folder: Where ``best.ckpt`` and ``last.ckpt`` go.
         monitor: Name of a value logged in validation; None keeps the last only.
         mode: Whether greater or smaller values are better.
         every_minutes: Longest time between two saves of the last; None waits for the epoch's end.
+        stopping: Whether the training was told to stop.
 
     Attributes:
         best_value: Best value so far, also over resumed attempts; None before the first.
@@ -107,9 +110,11 @@ class BestAndLast(Checkpoint):
         *,
         mode: Literal["max", "min"] = "max",
         every_minutes: float | None = None,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__()
         self.folder = folder
+        self._stopping = stopping
         self.monitor = monitor
         self.mode = mode
         self.every_minutes = every_minutes
@@ -132,10 +137,13 @@ class BestAndLast(Checkpoint):
         batch: object,
         batch_idx: int,
     ) -> None:
-        if self.every_minutes is None:
+        if trainer.is_last_batch:  # validation is to come, which a resumed attempt would miss
             return
-        due = time.monotonic() - self._saved_at >= 60 * self.every_minutes
-        if trainer.strategy.broadcast(due):
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:  # no checkpoint holds gradients
+            return
+        waited_s = time.monotonic() - self._saved_at
+        timed = self.every_minutes is not None and waited_s >= 60 * self.every_minutes
+        if trainer.strategy.broadcast(timed or self._stopping()):
             self._save_last(trainer)
 
     @override
@@ -147,7 +155,7 @@ class BestAndLast(Checkpoint):
         logged = trainer.callback_metrics
         if self.monitor not in logged:
             raise RunError(f"validation logged no {self.monitor} but {', '.join(sorted(logged))}")
-        value = float(logged[self.monitor])
+        value = chosen({k: float(v) for k, v in logged.items()}, self.monitor)[self.monitor]
         if trainer.strategy.broadcast(self._is_better(value)):
             self.best_value, self.best_step = value, trainer.global_step
             trainer.save_checkpoint(self.folder / BEST)

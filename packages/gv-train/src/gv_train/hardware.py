@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 
+from gv_train.distributed import World
 from gv_train.errors import TrainError
 from gv_train.heap import keep_freed_memory
 from gv_train.settings import Trainer as Settings
@@ -66,9 +67,23 @@ def accelerator(name: str) -> str:
     return "gpu" if kind == "cuda" else kind
 
 
-def devices(name: str) -> list[int] | int:
-    """Lightning's word for how many, or which, devices a name means."""
-    device = device_of(name)
-    if device.type == "cuda":
+def devices(settings: Settings) -> list[int] | int:
+    """Lightning's word for how many, or which, devices are meant."""
+    device = device_of(settings.device)
+    if device.type == "cuda" and settings.devices == 1:
         return [device.index or 0]
-    return 1
+    return settings.devices
+
+
+def strategy(settings: Settings, here: World) -> str:
+    """Lightning's word for how devices share the work.
+
+    Raises:
+        TrainError: If one device alone is to share.
+    """
+    together = max(here.size, settings.devices * settings.num_nodes)
+    if together == 1 and settings.strategy == "fsdp":
+        raise TrainError("--trainer.strategy fsdp divides a network: give --trainer.devices too")
+    if settings.strategy == "auto":
+        return "ddp" if together > 1 else "auto"
+    return settings.strategy

@@ -20,7 +20,8 @@ from gv_data.terminal.console import Console
 from gv_data.terminal.options import Parser
 from gv_train.errors import LaunchError
 from gv_train.heap import keep_freed_memory
-from gv_train.options import add_flags, configure
+from gv_train.options import add_files, add_flags, configure, of_flags
+from gv_train.session import Session
 
 EXAMPLES = (
     "train                                 the app's default experiment, nothing to download",
@@ -42,6 +43,8 @@ class Launch:
     """What won, by key: a flag, ``FILE:LINE`` or ``"default"``."""
     command: tuple[str, ...] = ()
     """Script, verb and experiment as called: ``("train", "buildings")``."""
+    session: Session = field(default_factory=Session)
+    """What to do with the experiment this time."""
 
 
 @dataclass(frozen=True)
@@ -163,29 +166,36 @@ def _command(prog: str, point: EntryPoint) -> Command:
     experiment = load(point)
 
     def work(values: argparse.Namespace, console: Console) -> int | None:
-        recorded, place = _recorded(experiment, values)
+        session = of_flags(Session, values)
+        recorded, place = _recorded(experiment, session)
         configured = configure(experiment.config, values, recorded, place)
         if values.print_config:
             console.answer(configured.plain, configured.to_yaml(values.print_config))
             return 0
         words = (*prog.split(), experiment.name)
-        launch = Launch(console, configured.plain, configured.sources, words)
+        launch = Launch(console, configured.plain, configured.sources, words, session)
         keep_freed_memory()
         return experiment.train(configured.value, launch)
 
     return Command(
         experiment.summary,
         experiment.examples or (f"{prog} {experiment.name}",),
-        lambda parser: add_flags(parser, experiment.config),
+        lambda parser: _add_options(parser, experiment),
         work,
     )
 
 
-def _recorded(
-    experiment: Experiment[Any], values: argparse.Namespace
-) -> tuple[dict[str, Any], str]:
-    """The configuration of the run to go on with, so that ``--resume`` alone is enough."""
-    reference = getattr(values, "resume", None)
+def _add_options(parser: Parser, experiment: Experiment[Any]) -> None:
+    add_flags(parser, Session, title="this time")
+    add_flags(parser, experiment.config)
+    add_files(parser)
+
+
+def _recorded(experiment: Experiment[Any], session: Session) -> tuple[dict[str, Any], str]:
+    """The configuration of the run to go on or to work with, so that it need not be repeated."""
+    reference = session.resume
+    if session.mode not in ("train", "fit"):
+        reference = session.run or "latest"
     if reference is None:
         return {}, ""
     from gv_train import hparams, runs

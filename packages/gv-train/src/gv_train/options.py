@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import inspect
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -73,12 +73,13 @@ class Configured[C]:
         return config_file.write(values) or "# nothing differs from the defaults"
 
 
-def add_flags(parser: Parser, kind: type) -> None:
-    """Give a parser one flag a value, and the options for configuration files.
+def add_flags(parser: Parser, kind: type, *, title: str = "experiment") -> None:
+    """Give a parser one flag a value.
 
     Args:
         parser: Parser of the command.
         kind: Frozen dataclass.
+        title: What the values outside of sections are called in the help.
 
     Raises:
         TypeError: A field has a type that cannot be written down.
@@ -86,8 +87,12 @@ def add_flags(parser: Parser, kind: type) -> None:
     groups: dict[str, argparse._ArgumentGroup] = {}
     for option in options_of(kind):
         if option.section not in groups:
-            groups[option.section] = parser.add_argument_group(option.section or "experiment")
+            groups[option.section] = parser.add_argument_group(option.section or title)
         _add_flag(groups[option.section], option)
+
+
+def add_files(parser: Parser) -> None:
+    """Give a parser the options for configuration files."""
     files = parser.add_argument_group("configuration")
     files.add_argument(
         "--config", action="append", type=Path, default=[], help="YAML file; a later one wins"
@@ -100,6 +105,25 @@ def add_flags(parser: Parser, kind: type) -> None:
         metavar="full",
         help="print what differs from the defaults, or all, as YAML, and stop",
     )
+
+
+def of_flags[C](kind: type[C], values: argparse.Namespace) -> C:
+    """The dataclass of flags alone, without files.
+
+    Args:
+        kind: Frozen dataclass.
+        values: What a parser with ``add_flags`` understood.
+
+    Raises:
+        ConfigError: The values contradict each other.
+    """
+    return _build(kind, _of_flags(options_of(kind), values))
+
+
+def _of_flags(options: Iterable[Option], values: argparse.Namespace) -> dict[str, object]:
+    """What was given by flags, by key."""
+    given = {option.key: vars(values)[option.key] for option in options if option.key in values}
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
 
 
 def configure[C](
@@ -144,10 +168,9 @@ def configure[C](
             except ValueError as error:
                 raise ConfigError(f"{entry.place}: {entry.key}: {error}") from error
             given[entry.key], sources[entry.key] = value, entry.place
-    for key in options.keys() & vars(values).keys():
-        value = getattr(values, key)
-        given[key] = tuple(value) if isinstance(value, list) else value
-        sources[key] = options[key].flag
+    flags = _of_flags(options.values(), values)
+    given |= flags
+    sources |= {key: options[key].flag for key in flags}
     missing = [o.flag for o in options.values() if o.default is MISSING and o.key not in given]
     if missing:
         raise ConfigError(f"missing {', '.join(missing)}")

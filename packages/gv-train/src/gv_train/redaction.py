@@ -11,9 +11,12 @@ _NAME = (
     r"(?![A-Za-z])"  # neither max_tokens nor tokenizer is a secret
 )
 _SECRET_NAME = re.compile(rf"-*{_NAME}", re.IGNORECASE)
-_ASSIGNED = re.compile(rf"({_NAME}\s*[=:]\s*)[^\s&;,]+", re.IGNORECASE)
+# Names and schemes are looked for where words begin: in a long word each letter might begin one.
+_ASSIGNED = re.compile(rf"((?<![\w.-]){_NAME}\s*[=:]\s*)[^\s&;,]+", re.IGNORECASE)
 _BEARER = re.compile(r"((?:bearer|basic)\s+)[\w.~+/=-]+", re.IGNORECASE)
-_USER_INFO = re.compile(r"(\w+:/{1,2})[^/\s@]+@")  # a Path of a URL has one slash
+_USER_INFO = re.compile(r"(\b\w+:/{1,2})[^/\s@]+@")  # a Path of a URL has one slash
+_HINTS = ("token", "passw", "secret", "key", "signature", "bearer", "basic", "@")
+"""Each secret that the patterns find has one of them before it."""
 
 
 def names_secret(name: str) -> bool:
@@ -39,6 +42,9 @@ def redact(text: str) -> str:
         >>> redact("https://ann:pw@maps.org/x.tif?token=abc&zoom=3")
         'https://***@maps.org/x.tif?token=***&zoom=3'
     """
+    folded = text.casefold()
+    if not any(hint in folded for hint in _HINTS):  # most text, and the patterns are slow
+        return text
     text = _USER_INFO.sub(r"\1***@", text)
     text = _BEARER.sub(r"\1***", text)
     return _ASSIGNED.sub(r"\1***", text)

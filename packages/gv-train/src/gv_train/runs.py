@@ -5,7 +5,8 @@
 - ``run.json``: status, heartbeat, steps, final metrics and the exact next command;
 - ``hparams.yaml``: the whole resolved configuration with seed, versions, commit and command line,
   and a copy for each attempt in ``attempts/<n>/``;
-- ``metrics/``, ``logs/``, ``checkpoints/``, ``figures/``, ``package/``.
+- ``metrics/``, ``logs/``, ``checkpoints/``, ``figures/``, ``package/``;
+- ``note.txt``, if a person wrote one.
 
 ``runs/<project>/latest`` points to the run started last. A process that trains holds the run's
 lock; when it is killed, the system frees the lock, the heartbeat stops, and the run counts as lost
@@ -27,15 +28,15 @@ from typing import Literal, Self
 
 from gv_data import atomic
 from gv_data.errors import DataError
-from gv_train import hparams, run_names, run_record
+from gv_train import run_names, run_note, run_record
 from gv_train.errors import RunError
 from gv_train.run_lock import RunLock
-from gv_train.run_record import RunRecord, Status
+from gv_train.run_record import Best, RunRecord, Status
+from gv_train.run_search import fitting, folders
 
 _FOLDERS = ("attempts", "metrics", "logs", "checkpoints", "figures")
 _NAME = re.compile(r"\w[\w.-]*")
 _TAKEN = ("latest", "best")
-_DATE = re.compile(r"^\d{4}-\d\d-\d\d-")
 
 
 class Run:
@@ -94,6 +95,11 @@ class Run:
         """Status as of now: ``lost`` if its process was killed."""
         return self.record.status_now
 
+    @property
+    def note(self) -> str:
+        """What a person wrote about the run; empty if nothing."""
+        return run_note.read(self.folder)
+
     def start(self, config: object, *, seed: int | None = None, argv: Sequence[str] = ()) -> int:
         """Begin the next attempt: lock the run, write ``hparams.yaml``, start the heartbeat.
 
@@ -108,13 +114,16 @@ class Run:
         Raises:
             RunError: If another process trains this run.
         """
+        from gv_train import hparams  # YAML costs time that looking at runs need not spend
+
         self._lock.acquire()
         self._record = run_record.read(self.folder)
         attempt = self._record.attempt + 1
         text = hparams.to_yaml(config, seed=seed, argv=argv, attempt=attempt)
         atomic.write_text(self.folder / "attempts" / f"{attempt:04d}" / "hparams.yaml", text)
         atomic.write_text(self.folder / "hparams.yaml", text)
-        started = replace(self._record, attempt=attempt, started=run_record.now())
+        spent_s = self._record.duration_s
+        started = replace(self._record, attempt=attempt, started=run_record.now(), spent_s=spent_s)
         self._write(replace(started, status="running", next_command=""))
         _point_latest(self.folder)
         self._ended.clear()
@@ -122,19 +131,33 @@ class Run:
         self._heart.start()
         return attempt
 
-    def beat(self, *, step: int | None = None, metrics: Mapping[str, float] | None = None) -> None:
+    def beat(
+        self,
+        *,
+        step: int | None = None,
+        epochs: int | None = None,
+        metrics: Mapping[str, float] | None = None,
+        best: Best | None = None,
+    ) -> None:
         """Tell how far the training is; the next heartbeat writes it down.
 
         Costs microseconds: call it at every step.
 
         Args:
             step: Optimizer steps done.
+            epochs: Epochs begun.
             metrics: Newest values; they are merged with those told before.
+            best: The best validation so far.
         """
         with self._writing:
-            told = {**self._record.metrics, **(metrics or {})}
-            steps = self._record.step if step is None else step
-            self._record = replace(self._record, step=steps, metrics=told)
+            before = self._record
+            self._record = replace(
+                before,
+                step=before.step if step is None else step,
+                epochs=before.epochs if epochs is None else epochs,
+                metrics={**before.metrics, **(metrics or {})},
+                best=best or before.best,
+            )
 
     def finish(
         self,
@@ -223,12 +246,74 @@ def create(project: str, *, name: str | None = None, root: Path | None = None) -
     return run
 
 
+def delete_if_there(project: str, name: str, *, root: Path | None = None) -> bool:
+    """Delete the run of a name, if there is one and no process trains it.
+
+    Args:
+        project: Its project.
+        name: Its whole name.
+        root: Folder of projects; None means ``default_root()``.
+
+    Returns:
+        Whether there was one.
+
+    Raises:
+        RunError: If the folder is no run of ours, or a process trains it.
+    """
+    folder = (root or default_root()) / project / name
+    if _NAME.fullmatch(name) is None or not folder.exists():
+        return False
+    delete(Run(folder))
+    return True
+
+
+def delete(run: Run) -> None:
+    """Delete the folder of a run that no process trains, and ``latest`` if it pointed there.
+
+    Raises:
+        RunError: If a process trains it, or the folder cannot be deleted.
+    """
+    if run.status == "running" and not run.record.is_here:
+        raise RunError(f"{run.folder} is being trained on {run.record.host}: stop it there first")
+    run._lock.acquire()
+    doomed = run.folder.with_name(f".{run.folder.name}.{secrets.token_hex(4)}.deleted")
+    try:
+        run.folder.rename(doomed)  # at once: nobody finds half a run
+        latest = run.folder.parent / "latest"
+        if latest.is_symlink() and not latest.exists():
+            latest.unlink()
+        shutil.rmtree(doomed)
+    except OSError as error:
+        left = f"; what is left of it is in {doomed}" if doomed.exists() else ""
+        raise RunError(f"{run.folder} cannot be deleted: {error}{left}") from error
+    finally:
+        run._lock.release()
+
+
+def delete_checkpoints(run: Run) -> None:
+    """Delete the checkpoints of a finished run; its package stays.
+
+    Raises:
+        RunError: If it is not finished, or a file cannot be deleted.
+    """
+    run._lock.acquire()
+    try:
+        if (status := run_record.read(run.folder).status) != "finished":
+            raise RunError(f"{run.folder} is {status}: it goes on from its checkpoints")
+        for file in run.checkpoints.iterdir():
+            file.unlink()
+    except OSError as error:
+        raise RunError(f"{run.checkpoints} cannot be emptied: {error}") from error
+    finally:
+        run._lock.release()
+
+
 def open(reference: str | Path, *, project: str | None = None, root: Path | None = None) -> Run:
     """Find a run that exists.
 
     Args:
-        reference: A path; ``latest``; a name; the beginning of a name or of its words; the last
-            three also behind ``project/``.
+        reference: A path; ``latest``; ``best``, by the value that says which weights are best; a
+            name; the beginning of a name or of its words; the last four also behind ``project/``.
         project: Project to look in; None looks in all.
         root: Folder of projects; None means ``default_root()``.
 
@@ -244,7 +329,7 @@ def open(reference: str | Path, *, project: str | None = None, root: Path | None
     parent, _, wanted = str(reference).rstrip("/").rpartition("/")
     project = project or parent or "*"
     known = find(project, root=root)
-    match [run for run in known if run.name == wanted] or _fitting(known, wanted):
+    match [run for run in known if run.name == wanted] or fitting(known, wanted):
         case [run]:
             return run
         case []:
@@ -263,31 +348,18 @@ def find(project: str = "*", *, root: Path | None = None) -> list[Run]:
         project: Name of the project; ``*`` means all.
         root: Folder of projects; None means ``default_root()``.
     """
-    runs: list[Run] = []
-    for marker in (root or default_root()).glob(f"{project}/*/{run_record.FILE}"):
-        if marker.parent.is_symlink():
-            continue
+    found: list[Run] = []
+    for folder in folders(root or default_root(), project):
         try:
-            runs.append(Run(marker.parent))
+            found.append(Run(folder))
         except RunError as error:  # one damaged run must not hide the others
             warnings.warn(str(error), stacklevel=2)
-    return sorted(runs, key=lambda run: run.record.created, reverse=True)
+    return sorted(found, key=lambda run: run._record.created, reverse=True)
 
 
 def default_root() -> Path:
     """Folder of projects: ``$GEOVISION_RUNS``, else ``runs`` in the working directory."""
     return Path(os.environ.get("GEOVISION_RUNS") or "runs")
-
-
-def _fitting(known: list[Run], wanted: str) -> list[Run]:
-    """The run started last, or those whose name, or words after the date, begin as wanted."""
-    if wanted == "latest":
-        return sorted(known, key=lambda run: run.record.started or run.record.created)[-1:]
-    return [
-        run
-        for run in known
-        if run.name.startswith(wanted) or _DATE.sub("", run.name).startswith(wanted)
-    ]
 
 
 def _claim(home: Path, name: str | None) -> Path:

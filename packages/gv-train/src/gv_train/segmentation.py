@@ -93,7 +93,14 @@ class Segmentation(LightningModule):
         loss = self.loss(logits, self._without_overlooked(logits, batch))
         # the loss of each step is logged by gv_train.training, before checkpoints are saved
         windows = len(batch["image"])
-        self.log("train_loss_epoch", loss, on_step=False, on_epoch=True, batch_size=windows)
+        self.log(
+            "train_loss_epoch",
+            loss,
+            on_step=False,
+            on_epoch=True,
+            sync_dist=True,
+            batch_size=windows,
+        )
         return loss
 
     def _without_overlooked(
@@ -107,7 +114,14 @@ class Segmentation(LightningModule):
         ground = batch[TARGETS[first]] == 0
         sure &= ground
         share = sure.sum() / ground.sum().clamp(min=1)
-        self.log("train_overlooked", share, on_step=False, on_epoch=True, batch_size=len(ground))
+        self.log(
+            "train_overlooked",
+            share,
+            on_step=False,
+            on_epoch=True,
+            sync_dist=True,
+            batch_size=len(ground),
+        )
         if share > OVERLOOKED_MAX:
             return batch
         layers = {TARGETS[head] for head in self.weights}
@@ -119,7 +133,12 @@ class Segmentation(LightningModule):
         first = next(iter(self.weights))
         target, found = batch[TARGETS[first]], logits[first][:, 0].float().sigmoid()
         self.counts.update(found, target)
-        self.val_loss.update(self.loss(logits, batch), weight=len(target))
+        for n in range(len(target)):  # of each window, so that it matters not how they are batched
+            one = slice(n, n + 1)
+            alone = {head: values[one] for head, values in logits.items()}
+            truth = {TARGETS[head]: batch[TARGETS[head]][one] for head in self.weights}
+            known = float((target[one] != IGNORE).any())
+            self.val_loss.update(self.loss(alone, truth), weight=known)
         return found
 
     @override

@@ -1,14 +1,14 @@
 """Rules about training and validation images that their catalog alone can answer."""
 
 import numpy as np
-import shapely
 
 from gv_data.catalog import Catalog
 from gv_data.checks import label_rules
 from gv_data.checks.values import Values, are_far, can_be, compare, factor
 from gv_data.errors import CatalogError
 from gv_data.findings import Findings, counted, some
-from gv_data.vectors.geodesy import area_m2
+from gv_data.splitting import shared_ground
+from gv_data.splitting.grounds import Grounds
 
 GSD_WARNING = 2.05
 """Times coarser than wanted. Twice is usual: zooms of tiles are 2 apart."""
@@ -17,7 +17,7 @@ GSD_FAILURE = 4.0
 """Beyond this nothing looks as it should."""
 
 SHARED_MAX = 0.01
-"""Share of the validation ground that may be training ground: images cut side by side touch."""
+"""Share of the validation ground that may be training ground: so little changes no figure."""
 
 _APART = "\"place = '...'\""
 
@@ -114,45 +114,22 @@ def compare_gsds(findings: Findings, train: Catalog, val: Catalog, gsd_m: float)
 def measure_shared_ground(findings: Findings, train: Catalog, val: Catalog) -> None:
     """Ground seen in training says nothing in validation."""
     findings.apply("shared-ground")
-    seen, asked = _boxes(train), _boxes(val)
-    near = shapely.STRtree(seen["box"]).query(asked["box"], predicate="intersects").T
-    if not len(near):
-        return
-    # bounds are wider than the ground where north is not up: only neighbours are drawn exactly
-    ours = {n: _footprint(train, seen, n) for n in np.unique(near[:, 1]).tolist()}
-    theirs = {n: _footprint(val, asked, n) for n in np.unique(near[:, 0]).tolist()}
-    shared = shapely.intersection([theirs[n] for n in near[:, 0]], [ours[n] for n in near[:, 1]])
-    ground, touched = (
-        float(area_m2([shapely.union_all(shapes)], "OGC:CRS84")[0])
-        for shapes in (shared, list(theirs.values()))
-    )
-    apart = np.delete(asked["ground_m2"], list(theirs)).sum()
-    share = ground / (touched + apart)
-    if share > SHARED_MAX:
-        largest = near[np.argsort(-shapely.area(shared))].tolist()
-        names = [f"{asked['id'][v]} + {seen['id'][t]}" for v, t in largest]
-        findings.fail(
-            "shared-ground",
-            f"{ground:,.0f} m2 of the validation ground ({share:.0%}) are training ground too: "
-            f"{some(names)}",
-            f"split by place: --train-where {_APART} --val-where {_APART}; one image: --image "
-            "cuts it into blocks",
-            names,
-        )
-
-
-def _boxes(view: Catalog) -> dict[str, np.ndarray]:
-    """Ids, bounds in degrees, positions in the view and areas of its georeferenced images."""
-    table = view.sql(
-        "SELECT id, bbox.xmin AS west, bbox.ymin AS south, bbox.xmax AS east, bbox.ymax AS north, "
-        "height_px * width_px::DOUBLE * gsd_m * gsd_m AS ground_m2, "
-        "row_number() OVER (ORDER BY id) - 1 AS position "
-        "FROM images QUALIFY gsd_m > 0 ORDER BY id"
-    )
-    columns = {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
-    sides = [columns.pop(name) for name in ("west", "south", "east", "north")]
-    return columns | {"box": shapely.box(*sides)}
-
-
-def _footprint(view: Catalog, boxes: dict[str, np.ndarray], row: int) -> shapely.Polygon:
-    return view.images[boxes["position"][row]].grid.footprint()
+    grounds = Grounds.of(val, train)
+    overlapping = grounds.overlapping()
+    ids = [*val.images.ids, *train.images.ids]
+    of_val = np.arange(len(ids)) < len(val)
+    parts = np.where(of_val, 0, 1)
+    for shared in shared_ground.compare(grounds, overlapping, ids, parts, ("val", "train")):
+        asked = np.isin(np.arange(len(grounds)), grounds.ground[of_val])
+        share = shared.area_m2 / grounds.area_m2(asked, overlapping)
+        if share > SHARED_MAX:
+            pairs = [" + ".join(pair) for pair in shared.examples]
+            seen_again, seen = shared.images
+            findings.fail(
+                "shared-ground",
+                f"{shared.area_m2:,.0f} m2 of the validation ground ({share:.0%}) are training "
+                f"ground too, on {seen_again:,} and {seen:,} images: {some(pairs)}",
+                f"split by place: --train-where {_APART} --val-where {_APART}; one image: --image "
+                "cuts it into blocks",
+                pairs,
+            )

@@ -76,10 +76,19 @@ class Measured:
 
 
 def look_for_unmeasured(findings: Findings, view: Catalog) -> None:
-    """Every image should be measured, and its labels counted."""
+    """Every image should be measured, what lies beside it too, and its labels counted."""
     findings.apply("unmeasured-images")
     for text, query in (
-        ("{} are not measured", "SELECT id FROM images ANTI JOIN statistics USING (id)"),
+        *(
+            (
+                "{} are not measured"
+                if asset == "image"
+                else f"the {asset} of {{}} is not measured",
+                f'SELECT id FROM (FROM images WHERE "{asset}" IS NOT NULL) '
+                f"ANTI JOIN (FROM statistics WHERE asset = '{asset}') USING (id)",
+            )
+            for asset in ("image", *view.assets)
+        ),
         (
             "the labels of {} are not counted",
             "SELECT id FROM images ANTI JOIN labels USING (id) "

@@ -8,7 +8,7 @@ from gv_data.findings import some
 from gv_data.terminal.command import Command, cache_folder
 from gv_data.terminal.console import Console, duration
 from gv_data.terminal.options import Parser, UsageError
-from gv_data.terminal.wording import aligned
+from gv_data.terminal.wording import aligned, volume
 
 if TYPE_CHECKING:
     from gv_data.store.cache import Holding
@@ -46,7 +46,7 @@ def _cache(values: argparse.Namespace, console: Console) -> int:
         console.answer(answer, "\n".join(lines))
         return 0
     done = clear(folder, older_than_s=DAY_S * (values.older_than or 0))
-    lines = [f"freed      {_size(done.bytes)}, {done.files:,} files in {folder}"]
+    lines = [f"freed      {volume(done.bytes)}, {done.files:,} files in {folder}"]
     lines += [f"refused    {reason}" for reason in done.failed]
     console.answer({"folder": folder, **asdict(done)}, "\n".join(lines))
     return 3 if done.failed else 0
@@ -61,20 +61,13 @@ def _table(held: list["Holding"]) -> list[str]:
             one.kind,
             one.said,
             f"{one.files:,}",
-            _size(one.bytes),
+            volume(one.bytes),
             _age(one.newest_s),
             _age(one.oldest_s),
         )
         for one in held
     ]
     return aligned(rows)
-
-
-def _size(count: int) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} B"
 
 
 def _age(seconds: float) -> str:

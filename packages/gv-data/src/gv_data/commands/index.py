@@ -14,7 +14,7 @@ from gv_data.terminal.options import Parser
 from gv_data.terminal.wording import crs_name, refused_lines, span
 
 if TYPE_CHECKING:
-    from gv_data.intake.indexing import Indexed
+    from gv_data.intake.gathering import Indexed
     from gv_data.pictures.summary import Summary
 
 
@@ -37,10 +37,16 @@ def _index_options(parser: Parser) -> None:
     )
     parser.add_argument("--place", help="name of the place; it begins the ids")
     parser.add_argument(
-        "--no-georeference", action="store_true", help="take images without CRS, without labels"
+        "--no-georeference",
+        action="store_true",
+        help="take images without CRS, without polygons on the ground",
     )
     labels = parser.add_argument_group("labels")
-    labels.add_argument("--labels", type=Path, help="polygons in any CRS; they stay where they are")
+    labels.add_argument(
+        "--labels",
+        type=Path,
+        help="polygons in any CRS, or objects as COCO JSON; they stay where they are",
+    )
     labels.add_argument(
         "--labelled-area",
         type=Path,
@@ -50,6 +56,17 @@ def _index_options(parser: Parser) -> None:
     labels.add_argument("--swap-xy", action="store_true", help="these files hold y before x")
     labels.add_argument(
         "--label-column", metavar="NAME", help="attribute of the polygons that names their class"
+    )
+    labels.add_argument(
+        "--line-width",
+        type=float,
+        metavar="M",
+        help="width of lines such as roads, in metres on the ground, which makes them polygons",
+    )
+    labels.add_argument(
+        "--line-width-column",
+        metavar="NAME",
+        help="attribute of the lines that says it; where it says nothing, --line-width does",
     )
     labels.add_argument(
         "--masks", type=Path, metavar="DIR", help="rasters of classes, named as the images"
@@ -88,6 +105,12 @@ def _index_options(parser: Parser) -> None:
     )
     more.add_argument(
         "--offset", type=_numbers(float), default=(), metavar="X", help="added after the factor"
+    )
+    more.add_argument(
+        "--dates",
+        metavar="PATTERN",
+        help="how names of files and folders say when an image was taken, UTC: %Y%m%d, "
+        "%Y%m%dT%H%M%S",
     )
     more.add_argument("--nodata", type=float, metavar="X", help="value of missing pixels")
 
@@ -142,6 +165,8 @@ def _index(values: argparse.Namespace, console: Console) -> int:
         append=values.append,
         georeference=not values.no_georeference,
         label_column=values.label_column,
+        line_width_m=values.line_width,
+        line_width_column=values.line_width_column,
         masks=values.masks,
         class_folders=values.class_folders,
         classes=values.classes[0],
@@ -152,6 +177,7 @@ def _index(values: argparse.Namespace, console: Console) -> int:
         scale=values.scale,
         offset=values.offset,
         nodata=values.nodata,
+        dates=values.dates,
         update=values.update,
         measured=values.measured,
         track=lambda found, total: console.track(found, "reading", total=total, unit="images"),
@@ -184,7 +210,9 @@ def _index(values: argparse.Namespace, console: Console) -> int:
             "outside": found.outside,
             "repaired": found.repaired,
             "dropped": found.dropped,
+            "lines": found.lines,
             "images_without": found.unlabelled,
+            "images_not_named": found.unnamed,
         },
         "refused": [{"file": file, "reason": reason} for file, reason in found.refused],
         "next": following,
@@ -216,6 +244,9 @@ COMMAND = Command(
     "Make a catalog of images, with polygons that say what they show.",
     (
         "gv-data index photos --labels roofs.gpkg --place town --out catalogs/town",
+        "gv-data index tiles --labels instances.json --out catalogs/tiles",
+        "gv-data index aerial --labels roads.gpkg --line-width 6 --out catalogs/roads",
+        "gv-data index sentinel2 --dates %Y%m%dT%H%M%S --out catalogs/series",
         "gv-data index new.tif --labels new.gpkg --place village --out catalogs/town --append",
     ),
     _index_options,

@@ -51,7 +51,8 @@ def _info(values: argparse.Namespace, console: Console) -> None:
 def _values_lines(values: "Values") -> list[str]:
     figures = zip(values.bands, values.mean, values.std, strict=True)
     means = [f"{band} {mean:.4g} ± {std:.3g}" for band, mean, std in figures]
-    return [f"values     {', '.join(means)}   (mean ± std, {values.images:,} images)"]
+    of = "" if values.asset == "image" else f"{values.asset} of "
+    return [f"values     {', '.join(means)}   (mean ± std, {of}{values.images:,} images)"]
 
 
 COMMAND = Command(

@@ -1,4 +1,4 @@
-"""``gv-data measure``: exact statistics of the images that have none, or have changed."""
+"""``gv-data measure``: exact statistics of the rasters that have none, or have changed."""
 
 import argparse
 import time
@@ -41,10 +41,14 @@ def _measure(values: argparse.Namespace, console: Console) -> int:
         again=values.again,
         track=lambda ids, total: console.track(ids, "measuring", total=total, unit="images"),
     )
-    query = "SELECT band, pooled_mean(s), pooled_std(s) FROM statistics s GROUP BY band"
+    query = (
+        "SELECT asset, band, pooled_mean(s), pooled_std(s) "
+        "FROM images JOIN statistics s USING (id) GROUP BY ALL"
+    )
     following = next_command("gv-data", "sql", str(values.catalog), query)
     lines = [
         f"measured   {_said(done.images, 'images')}",
+        *(f"           {_said(asset, f'rasters {name}')}" for name, asset in done.assets.items()),
         f"labels     {_said(done.labels, 'images')}" * bool(done.labels.done or done.labels.known),
         *refused_lines(list(done.failed.values()), "could not be measured", console),
         f"took       {duration(time.monotonic() - started)}",
@@ -55,6 +59,10 @@ def _measure(values: argparse.Namespace, console: Console) -> int:
         "measured": done.images.done,
         "taken_over": done.images.taken_over,
         "known": done.images.known,
+        "assets": {
+            name: {"measured": asset.done, "taken_over": asset.taken_over, "known": asset.known}
+            for name, asset in done.assets.items()
+        },
         "labels": {"counted": done.labels.done, "known": done.labels.known},
         "failed": [{"id": id, "reason": reason} for id, reason in done.failed.items()],
     }
@@ -68,7 +76,7 @@ def _said(done: "Outcome", what: str) -> str:
 
 
 COMMAND = Command(
-    "Measure the images of a catalog: mean, moments, histogram and correlation of each band.",
+    "Measure the rasters of a catalog: mean, moments, histogram and correlation of each band.",
     (
         "gv-data measure catalogs/town",
         "gv-data measure catalogs/town --where \"place = 'village'\" --workers 8",

@@ -16,7 +16,7 @@ def _remove(values: argparse.Namespace, console: Console) -> None:
     """Remove the rows of a view; no image file is touched."""
     if values.where is None:
         raise UsageError("gv-data remove: which images? for example --where \"place = 'village'\"")
-    from gv_data.intake.indexing import remove
+    from gv_data.intake.catalog_rows import remove
 
     view = views.chosen(values)
     count = remove(view)

@@ -126,7 +126,7 @@ COMMAND = Command(
     "Ask the tables of a catalog: images, statistics, errors, and tables of your own.",
     (
         'gv-data sql catalogs/town "SELECT place, count(*), avg(gsd_m) FROM images GROUP BY place"',
-        'gv-data sql catalogs/town "SELECT split, band, pooled_mean(statistics), '
+        'gv-data sql catalogs/town "SELECT split, asset, band, pooled_mean(statistics), '
         'pooled_std(statistics) FROM images JOIN statistics USING (id) GROUP BY ALL"',
         'gv-data sql catalogs/town "SELECT * FROM errors" --csv',
     ),

@@ -52,8 +52,8 @@ def open_image(file: Path, source: Source, *, georeferenced: bool) -> Scene:
         scene.close()
         raise CatalogError(
             f"{file} has no CRS or transform, so nothing says where it lies\n"
-            "  try: rio edit-info --crs EPSG:... --transform ..., or, without labels, "
-            "--no-georeference"
+            "  try: rio edit-info --crs EPSG:... --transform ..., or --no-georeference, where no "
+            "polygons are to be laid over it"
         )
     return scene
 
@@ -84,7 +84,7 @@ def describe(
     place = (part.row, part.column, part.height_px, part.width_px)
     grid = scene.grid.part(*place)
     statistics = measure(scene, place) if measured else None
-    on_it = set(labels.touching(grid)) if labels else set()
+    on_it = set() if labels is None else set(labels.touching(grid).tolist())
     placed = grid.crs is not None
     row = {
         "id": f"{name}{part.name}",
@@ -100,7 +100,7 @@ def describe(
         "bands": list(scene.bands),
         "dtype": scene.dtype,
         "nodata": scene.nodata,
-        "objects": len(on_it) if labels else None,
+        "objects": None if labels is None else len(on_it),
         "bytes": scene.path.stat().st_size,
         "modified_ns": scene.path.stat().st_mtime_ns,
         "geometry": grid.footprint() if placed else None,

@@ -11,77 +11,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import pyarrow as pa
-
-from gv_data import atomic
 from gv_data.catalog import Catalog
 from gv_data.engine import mapped
 from gv_data.errors import CatalogError, DataError
-from gv_data.intake.image_row import Part, check_beside, describe, open_image, whole
+from gv_data.intake import label_inputs
+from gv_data.intake.catalog_rows import add, existing, known_files, stamp
+from gv_data.intake.dates import DatePattern
+from gv_data.intake.gathering import Gathered, Indexed
 from gv_data.intake.inputs import Beside, Input, find
-from gv_data.labels.labels import Labels
-from gv_data.locations import beyond, common_folder, is_remote, located
+from gv_data.intake.label_inputs import LabelFile
+from gv_data.intake.reading import Cut, Reading
+from gv_data.locations import beyond, common_folder, located
 from gv_data.measure.catalog_statistics import measure_catalog
-from gv_data.rasters.raster import Scene
 from gv_data.sources import Source
-from gv_data.statistics import Statistics
-from gv_data.store import statistics_table, table_files
 from gv_data.store.tables import IMAGES
 
-
-@dataclass(frozen=True)
-class Indexed:
-    """What indexing found.
-
-    Attributes:
-        catalog: The catalog, with the new rows.
-        new: A view of the new rows.
-        added: Number of new rows.
-        refused: The files that could not be used, with the reason.
-        objects: Number of labels that lie on the new images.
-        outside: Number of labels that lie on none of them.
-        repaired: Number of labels whose outline crossed itself and was mended.
-        dropped: Number of features of the label file that are no polygon, and were left out.
-        unlabelled: Number of new images without a single label.
-    """
-
-    catalog: Catalog
-    new: Catalog
-    added: int
-    refused: tuple[tuple[Path, str], ...]
-    objects: int
-    outside: int
-    repaired: int
-    dropped: int
-    unlabelled: int
-
-    @classmethod
-    def nothing(cls, catalog: Catalog) -> Self:
-        """All files were there already."""
-        return cls(catalog, catalog.where("false"), 0, (), 0, 0, 0, 0, 0)
-
-    @property
-    def labels_said(self) -> str:
-        """How many labels lie where, and what had to be done to them, for people."""
-        parts = [f"{self.objects:,} on images"]
-        if self.outside:
-            parts.append(f"{self.outside:,} outside all of them")
-        if self.repaired:
-            parts.append(f"{self.repaired:,} crossed themselves and were repaired")
-        if self.dropped:
-            parts.append(f"{self.dropped:,} left out because they are no polygons")
-        if self.unlabelled:
-            parts.append(f"{self.unlabelled:,} images without a label")
-        return ", ".join(parts)
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What an image holds: the row, statistics and label numbers of each of its parts."""
-
-    parts: list[tuple[dict[str, Any], Statistics | None, set[int]]]
-    reached: bool
-    """Whether labels are complete anywhere on it."""
+_TAKEN = (*IMAGES.names, "geometry", "bbox", "edge", "valid", "start", "end")
+"""Names of columns and of what samples hold, which no pair may have."""
 
 
 def index(
@@ -93,6 +39,8 @@ def index(
     labels_crs: str | None = None,
     swap_xy: bool = False,
     label_column: str | None = None,
+    line_width_m: float | None = None,
+    line_width_column: str | None = None,
     masks: Path | None = None,
     class_folders: bool = False,
     classes: Sequence[str] = (),
@@ -103,12 +51,13 @@ def index(
     scale: Sequence[float] = (),
     offset: Sequence[float] = (),
     nodata: float | None = None,
+    dates: str | None = None,
     place: str | None = None,
     append: bool = False,
     update: bool = False,
     measured: bool = True,
     georeference: bool = True,
-    parts: Callable[[Scene, Labels | None], Sequence[Part]] | None = None,
+    parts: Cut | None = None,
     track: Callable[[Iterator[Any], int], Iterable[Any]] = lambda found, total: found,
 ) -> Indexed:
     """Make or extend a catalog.
@@ -117,17 +66,22 @@ def index(
         inputs: Images, or folders that are searched for them. An image is called after its file,
             with the folders between it and the given one.
         out: Folder of the catalog.
-        labels: Polygons, in any CRS; they stay where they are and are rasterised on reading.
+        labels: Polygons, in any CRS, or objects of each image as COCO JSON; they stay where they
+            are and are rasterised on reading.
         labelled_area: Polygons inside which the labels are complete; elsewhere nothing is learnt
             and nothing counted. None means everywhere.
         labels_crs: CRS that the label files are in, whatever they say; None believes them.
         swap_xy: Whether the label files hold y before x.
         label_column: Attribute of the polygons that names their class; None: there is one class.
+        line_width_m: Width of lines such as roads on the ground, which makes them polygons. None:
+            lines are left out.
+        line_width_column: Attribute of the lines that says it in metres; where it says nothing,
+            ``line_width_m`` does.
         masks: Folder of rasters of classes, named as the images, with the same pixels.
         class_folders: Whether the folder of an image is the class of the whole image. Folders above
             it called train, val or test say its split.
         classes: Names of the classes in the order of their numbers; see `Source.classes`. None
-            given: all that occur.
+            given: all that occur, categories of COCO in the order of their ids.
         mask_values: Value on disk of each class of a mask, where it is not its number.
         ignore: Values of a mask that say nothing.
         pairs: Folders of further rasters of the same ground, named as the images, by the name of
@@ -136,13 +90,18 @@ def index(
         scale: What values are multiplied by, for all bands or each, whatever the files say.
         offset: What is added then.
         nodata: Value of missing pixels, whatever the files say.
+        dates: How dates are written in the names of files and folders, as for ``strptime``:
+            ``%Y%m%d``; they become the columns ``start`` and ``end``, see
+            `gv_data.intake.dates.DatePattern`. An image without a date is left out then. None:
+            nobody asks when an image was taken.
         place: Name of the place; it begins the ids.
         append: Whether to add to an existing catalog.
         update: As ``append``, but images that are there already are left as they are when their
             file is still of the same size and time, and indexed again when it is not.
         measured: Whether to read all pixels for their statistics; see also
             `gv_data.measure.catalog_statistics`.
-        georeference: Whether images without CRS are refused (polygons cannot be laid over them).
+        georeference: Whether images without CRS are refused. Polygons on the ground cannot be laid
+            over them, masks and COCO can.
         parts: Cuts an open image into rows of their own; None makes one row of it. Parts without
             any data are left out.
         track: Wraps what is found in the images, of a known number, to show progress.
@@ -155,54 +114,45 @@ def index(
             ``append`` nor ``update`` is set. Nothing is written then.
         DataError: If the labels cannot be read, are empty, or touch none of the images.
     """
-    if labels is None and (labelled_area or labels_crs or swap_xy or label_column):
-        raise CatalogError(
-            "a labelled area, a CRS, swapped axes and a column of labels need labels"
-        )
-    if masks is None and (mask_values or ignore):
-        raise CatalogError("values of classes and ignored ones are those of masks: give masks")
-    if (labels is not None) + (masks is not None) + class_folders > 1:
-        raise CatalogError("labels are polygons, masks or folders: give one of them")
+    settings = labelled_area, labels_crs, swap_xy, label_column, line_width_m, line_width_column
+    _check_kinds(labels, masks, class_folders, settings, (*mask_values, *ignore))
+    pairs = {name: located(folder) for name, folder in (pairs or {}).items()}
+    _check_pairs(pairs)
+    pattern = None if dates is None else DatePattern(dates)
     inputs, out = [located(one) for one in inputs], located(out)
     labels, labelled_area, masks = (
-        None if place is None else located(place) for place in (labels, labelled_area, masks)
+        None if given is None else located(given) for given in (labels, labelled_area, masks)
     )
-    pairs = {name: located(folder) for name, folder in (pairs or {}).items()}
-    for name in pairs:
-        if not name.isidentifier() or name in (*IMAGES.names, "geometry", "bbox", "edge", "valid"):
-            raise CatalogError(f"a pair cannot be called {name!r}: choose another name")
     old = existing(out, append=append or update)
-    files = _wanted(inputs, place, old, update=update)
-    if not files and old:
+    images = _wanted(inputs, place, old, update=update)
+    if not images and old:
         return Indexed.nothing(old)
-    known = None
+    label_file = None
     if labels is not None:
-        known = Labels.read(
+        label_file = label_inputs.read(
             labels,
+            images,
             labelled_area=labelled_area,
             crs=labels_crs,
             swap_xy=swap_xy,
             column=label_column,
             classes=classes,
+            line_width_m=line_width_m,
+            line_width_column=line_width_column,
         )
-        classes = known.classes
+        classes = label_file.classes
     if class_folders:
-        classes = tuple(classes) or tuple(sorted({image.label for image in files}))
-    beside = {"mask": Beside(masks)} if masks else {}
-    beside |= {name: Beside(folder) for name, folder in pairs.items()}
-    further = {image: _beside(image, beside) for image in files}
-    root = common_folder(
-        [
-            *(image.file for image in files),
-            *(file for found in further.values() for file in found.values()),
-            *filter(None, (labels, labelled_area)),
-        ]
-    )
+        classes = tuple(classes) or tuple(sorted({image.label for image in images}))
+    beside = _beside(images, {**({"mask": masks} if masks else {}), **pairs})
+    files = _Files.of(images, beside, labels, labelled_area)
     source = Source(
-        root=str(root),
+        root=str(files.root),
+        labels_format="vector" if label_file is None else label_file.kind,
         labels_crs=labels_crs,
         labels_swapped=swap_xy,
         label_column=label_column,
+        line_width_m=line_width_m,
+        line_width_column=line_width_column,
         classes=tuple(classes),
         mask_values=tuple(mask_values),
         ignore=tuple(ignore),
@@ -212,85 +162,79 @@ def index(
         nodata=nodata,
         assets=tuple(pairs),
     )
-    same = {
-        "vectors": None if labels is None else _relative(labels, root),
-        "labelled_area": None if labelled_area is None else _relative(labelled_area, root),
-        "place": place,
-    }
-
-    def read(image: Input) -> _Found | str:
-        if class_folders and image.label not in classes:
-            return f"{image.file} lies in a folder that is none of the classes {', '.join(classes)}"
-        try:
-            with open_image(
-                image.file, source, georeferenced=georeference or known is not None
-            ) as scene:
-                check_beside(scene, further[image])
-                chosen = parts(scene, known) if parts else [whole(scene)]
-                found = [
-                    describe(scene, part, known, image.id, measured=measured) for part in chosen
-                ]
-                reached = known is None or known.reach(scene.grid)
-        except DataError as error:
-            return str(error)
-        kept = [one for one in found if one[1] is None or one[1].valid]
-        nothing = f"{image.file} holds no data: every pixel is nodata"
-        return _Found(kept, reached) if kept else nothing
-
-    workers = len(os.sched_getaffinity(0))
-    results = dict(track(mapped(read, files, workers=workers), len(files)))
-    rows, statistics, refused = [], [], []
-    touched: set[int] = set()
-    for image in files:
-        named = {
-            "image": _relative(image.file, root),
-            **same,
-            **{name: _relative(file, root) for name, file in further[image].items()},
-        }
-        if class_folders:
-            named |= {"label": image.label, "split": image.split}
-        match results[image]:
-            case str(reason):
-                refused.append((image.file, reason))
-                stamp = dict(zip(("bytes", "modified_ns"), _stamp(image.file) or (), strict=False))
-                rows.append({"id": image.id, **named, **stamp, "error": reason.splitlines()[0]})
-            case found:
-                for row, figures, on_it in found.parts:
-                    touched |= on_it
-                    rows.append({**row, **named})
-                    if figures is not None:
-                        table = statistics_table.rows(row["id"], "image", image.file, figures)
-                        statistics.append(table)
-    used = [row for row in rows if "error" not in row]
-    if not used:
-        reasons = "\n".join(reason for _, reason in refused[:3])
-        raise CatalogError(f"none of {len(files)} images can be used:\n{reasons}")
-    if known and not touched:
-        bounds = [row["geometry"].bounds for row in used]
-        raise CatalogError(known.why_outside(bounds, images_crs=used[0]["crs"]))
-    if not any(found.reached for found in results.values() if isinstance(found, _Found)):
-        raise CatalogError(f"{labelled_area} and the images do not overlap")
-    if masks and not any("mask" in row for row in used):
-        raise CatalogError(
-            f"no raster in {masks} has the name of an image, such as {files[0].name}"
-        )
-    new = table_files.Rows.of([{**row, "source": 0} for row in rows])
-    number = add(out, new, statistics, [source], append=append or update, update=update)
-    catalog = Catalog.open(out)
-    if measured:
-        measure_catalog(catalog.where(f"source = {number}"))  # what is left: counts of labels
-    bare = sum(row.get("objects") == 0 for row in used) if known else 0
-    return Indexed(
-        catalog,
-        catalog.where(f"source = {number}"),
-        added=len(used),
-        refused=tuple(refused),
-        objects=len(touched),
-        outside=len(known) - len(touched) if known else 0,
-        repaired=known.repaired if known else 0,
-        dropped=known.dropped if known else 0,
-        unlabelled=sum("mask" not in row for row in used) if masks else bare,
+    reading = Reading(
+        source=source,
+        label_file=label_file,
+        beside=beside,
+        folders=classes if class_folders else None,
+        dates=pattern,
+        georeferenced=georeference,
+        measured=measured,
+        cut=parts,
     )
+    workers = len(os.sched_getaffinity(0))
+    results = dict(track(mapped(reading.of, images, workers=workers), len(images)))
+    gathered = Gathered()
+    for image in images:
+        row = {"place": place, **files.named(image, label_file)}
+        if class_folders:
+            row |= {"label": image.label, "split": image.split}
+        gathered.take(image, row, results[image], pattern)
+    gathered.check(images, label_file, labelled_area, masks)
+    number = add(
+        out,
+        gathered.table(dated=pattern is not None),
+        gathered.statistics,
+        [source],
+        append=append or update,
+        update=update,
+    )
+    catalog = Catalog.open(out)
+    new = catalog.where(f"source = {number}")
+    if measured:  # what is left: further rasters of the ground, and counts of labels
+        gathered.refuse(_measure_rest(new, track), files.root)
+    return gathered.told(catalog, new, label_file, masked=masks is not None)
+
+
+def _measure_rest(
+    new: Catalog, track: Callable[[Iterator[Any], int], Iterable[Any]]
+) -> Mapping[str, str]:
+    """Measure what is not yet; by id, why that failed.
+
+    Raises:
+        DataError: If the catalog cannot be written; its new images stay.
+    """
+    try:
+        return measure_catalog(new, track=lambda ids, total: track(iter(ids), total)).failed
+    except DataError as error:
+        raise DataError(
+            f"{error}\n  try: gv-data measure {new.path}, as the images are in it already"
+        ) from error
+
+
+def _check_kinds(
+    labels: Path | None,
+    masks: Path | None,
+    class_folders: bool,
+    label_settings: Sequence[object],
+    mask_settings: Sequence[int],
+) -> None:
+    """Refuse labels of several kinds, and settings of a kind that is not there."""
+    if labels is None and any(label_settings):
+        raise CatalogError(
+            "a labelled area, a CRS, swapped axes, a column of labels and widths of lines need "
+            "labels"
+        )
+    if masks is None and mask_settings:
+        raise CatalogError("values of classes and ignored ones are those of masks: give masks")
+    if (labels is not None) + (masks is not None) + class_folders > 1:
+        raise CatalogError("labels are polygons, masks or folders: give one of them")
+
+
+def _check_pairs(pairs: Mapping[str, Path]) -> None:
+    for name in pairs:
+        if not name.isidentifier() or name in _TAKEN:
+            raise CatalogError(f"a pair cannot be called {name!r}: choose another name")
 
 
 def _wanted(
@@ -301,7 +245,7 @@ def _wanted(
     Raises:
         CatalogError: If two would have the same id.
     """
-    there = _known_files(old) if old else {}
+    there = known_files(old) if old else {}
     taken = set() if update else set(there)
     wanted = []
     for image in find(inputs, place):
@@ -311,109 +255,53 @@ def _wanted(
                 "already\n  try: another --place"
             )
         taken.add(image.id)
-        if not update or there.get(image.id) is None or there[image.id] != _stamp(image.file):
+        if not update or there.get(image.id) is None or there[image.id] != stamp(image.file):
             wanted.append(image)
     return wanted
 
 
-def _beside(image: Input, folders: Mapping[str, Beside]) -> dict[str, Path]:
-    """The further rasters of an image."""
-    found = {name: folder.of(image) for name, folder in folders.items()}
-    return {name: file for name, file in found.items() if file is not None}
-
-
-def _known_files(catalog: Catalog) -> dict[str, tuple[int, int] | None]:
-    """Size and time of the files as they were indexed, by id; None where that failed."""
-    table = catalog.sql(
-        "SELECT id, bytes, modified_ns, true AS usable FROM images "
-        "UNION ALL SELECT id, bytes, modified_ns, false FROM errors"
-    )
+def _beside(images: Sequence[Input], folders: Mapping[str, Path]) -> dict[Input, dict[str, Path]]:
+    """The further rasters of each image, by the names of their assets."""
+    listed = {name: Beside(folder) for name, folder in folders.items()}
+    found = {image: {name: one.of(image) for name, one in listed.items()} for image in images}
     return {
-        id: (size, time) if usable else None
-        for id, size, time, usable in zip(*table.to_pydict().values(), strict=True)
+        image: {name: file for name, file in files.items() if file is not None}
+        for image, files in found.items()
     }
 
 
-def _stamp(file: Path) -> tuple[int, int] | None:
-    try:
-        seen = file.stat()
-    except OSError:  # told where it is opened
-        return None
-    return seen.st_size, seen.st_mtime_ns
+@dataclass(frozen=True, eq=False)
+class _Files:
+    """Where all files are, below one folder.
 
-
-def existing(out: Path, *, append: bool) -> Catalog | None:
-    """The catalog of a folder, or None.
-
-    Raises:
-        CatalogError: If there is one and ``append`` is not set.
+    Attributes:
+        root: The folder.
+        beside: The further rasters of each image.
+        shared: Files that images share, by the names of their columns.
     """
-    if not (out / "images.parquet").exists():
-        return None
-    if not append:
-        raise CatalogError(
-            f"{out} is a catalog already\n  try: --append to add to it, or another --out"
-        )
-    return Catalog.open(out)
 
+    root: Path
+    beside: Mapping[Input, Mapping[str, Path]]
+    shared: Mapping[str, Path]
 
-def _relative(file: Path, root: Path) -> str:
-    return beyond(file.resolve(), root)
+    @classmethod
+    def of(
+        cls,
+        images: Sequence[Input],
+        beside: Mapping[Input, Mapping[str, Path]],
+        labels: Path | None,
+        labelled_area: Path | None,
+    ) -> Self:
+        """Find the deepest folder that holds all."""
+        given = {"vectors": labels, "labelled_area": labelled_area}
+        shared = {name: file for name, file in given.items() if file is not None}
+        further = (file for found in beside.values() for file in found.values())
+        root = common_folder([*(image.file for image in images), *further, *shared.values()])
+        return cls(root, beside, shared)
 
-
-def add(
-    out: Path,
-    new: table_files.Rows,
-    statistics: Sequence[pa.Table],
-    sources: Sequence[Source],
-    *,
-    append: bool,
-    update: bool,
-) -> int:
-    """Add rows to a catalog, all or none.
-
-    Args:
-        out: Folder of the catalog.
-        new: The rows; their ``source`` counts ``sources`` from 0.
-        statistics: Rows for them.
-        sources: What their files do not say themselves.
-        append: Whether the catalog may be there already.
-        update: Whether rows may take the place of others with their ids.
-
-    Returns:
-        The number of the first of the sources in the catalog.
-
-    Raises:
-        CatalogError: If the catalog is there and may not be, or has an image of the same id.
-    """
-    if not is_remote(out):
-        out.mkdir(parents=True, exist_ok=True)
-    with atomic.locked(out):
-        old = existing(out, append=append)  # as it is now: another process may have added to it
-        known = old.sources if old else []
-        ids = set(new.columns["id"].to_pylist())
-        taken = ids & set(_known_files(old)) if old else set()
-        if taken and not update:
-            raise CatalogError(f"{min(taken)} is in {out} already\n  try: another --place")
-        table_files.write_description(out, [*known, *sources])
-        numbers = pa.array(new.columns["source"].to_numpy() + len(known))
-        table_files.replace_rows(out, ids, new.with_column("source", numbers), statistics)
-    return len(known)
-
-
-def remove(view: Catalog) -> int:
-    """Remove the images of a view from their catalog; the files stay.
-
-    Args:
-        view: What to remove.
-
-    Returns:
-        The number of images removed.
-
-    Raises:
-        CatalogError: If the catalog cannot be read or written.
-    """
-    ids = set(view.sql("SELECT id FROM images")["id"].to_pylist())
-    with atomic.locked(view.path):
-        table_files.replace_rows(view.path, ids, None, [])
-    return len(ids)
+    def named(self, image: Input, label_file: LabelFile | None) -> dict[str, Any]:
+        """The columns that name the files of an image."""
+        files = {"image": image.file, **self.beside[image]}
+        if label_file is not None and label_file.names(image):
+            files |= self.shared
+        return {name: beyond(file.resolve(), self.root) for name, file in files.items()}

@@ -1,6 +1,6 @@
 """What labels say of the pixels of a grid, be they polygons or a mask beside the image."""
 
-from pathlib import Path
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ class Truths:
             scenes: Keeps masks open.
         """
         self._scenes = scenes
-        self._labels: dict[tuple[Path | None, Path | None, Source], Labels] = {}
+        self._labels: dict[Hashable, Labels] = {}
         self._tables: dict[Source, ClassTable] = {}
 
     def labels(self, image: Image) -> Labels:
@@ -33,7 +33,7 @@ class Truths:
         Raises:
             VectorError: If it has none or they cannot be read.
         """
-        key = (image.vectors, image.labelled_area, image.source)
+        key = image.label_files
         if key not in self._labels:
             self._labels[key] = Labels.of(image)
         return self._labels[key]
@@ -55,7 +55,7 @@ class Truths:
         classes = self._tables[image.source].of(values).astype(np.int32)
         known = there & (classes != IGNORE)
         classes[~known] = 0
-        return Truth(classes, classes, known)
+        return Truth(classes, classes, known, np.empty(0, np.int64))
 
     def __getstate__(self) -> dict[str, Any]:
         """What was read stays behind when a worker process gets a copy."""

@@ -7,7 +7,7 @@ in progress are done again.
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ import pyarrow as pa
 from gv_data import atomic
 from gv_data.catalog import Catalog
 from gv_data.engine import Engine, mapped
+from gv_data.errors import DataError
 from gv_data.images import Image
 from gv_data.locations import is_remote
 from gv_data.store import table_files
@@ -35,7 +36,7 @@ class Upkept:
         name: Of the table: ``statistics`` for ``statistics.parquet``.
         schema: Its columns: ``id``, and ``bytes`` and ``modified_ns`` of the file that counts.
         assets: What of an image its rows come from: the first of these that it has; an image that
-            has none has no rows.
+            has none has no rows. In a table with the column ``asset``, the one of these rows.
         work: Makes the rows of an image, or says why there are none.
         needed: Whether an image without rows cannot be used.
     """
@@ -45,6 +46,24 @@ class Upkept:
     assets: tuple[str, ...]
     work: Callable[[Image], "pa.Table | str"]
     needed: bool = True
+
+    def __post_init__(self) -> None:
+        assert len(self.assets) == 1 or "asset" not in self.schema.names
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The columns that say which rows belong together."""
+        return tuple(name for name in ("id", "asset") if name in self.schema.names)
+
+    @property
+    def rows(self) -> str:
+        """The SQL condition for those rows of the table that are meant."""
+        return f"asset = '{self.assets[0]}'" if "asset" in self.key else "true"
+
+    @property
+    def journal(self) -> str:
+        """What journals of these rows are called."""
+        return f"{self.name}.{self.assets[0]}" if "asset" in self.key else self.name
 
 
 @dataclass(frozen=True)
@@ -78,8 +97,9 @@ def bring_up_to_date(
         track: Shows progress.
 
     Returns:
-        What was done. Rows of images that are no longer listed are dropped, and images that failed
-        are ``errors`` from now on if the table is needed.
+        What was done. Rows of images that are no longer listed and of what failed are dropped;
+        images that failed are ``errors`` from now on if the table is needed, and keep the rows that
+        they have of other assets and in other tables.
 
     Raises:
         DataError: If the catalog cannot be read or written.
@@ -127,7 +147,8 @@ def _files(catalog: Catalog, table: Upkept) -> dict[str, str]:
 def _known(catalog: Catalog, table: Upkept, files: Mapping[str, str]) -> set[str]:
     """Images whose file is still the one that the rows come from."""
     rows = catalog.sql(
-        f"SELECT DISTINCT id, bytes, modified_ns FROM {table.name} SEMI JOIN images USING (id)"
+        f"SELECT DISTINCT id, bytes, modified_ns FROM {table.name} SEMI JOIN images USING (id) "
+        f"WHERE {table.rows}"
     )
     recorded = {id: (size, time) for id, size, time in zip(*rows.to_pydict().values(), strict=True)}
     seen = stamps(files.values())
@@ -135,7 +156,7 @@ def _known(catalog: Catalog, table: Upkept, files: Mapping[str, str]) -> set[str
 
 
 def _path(folder: Path, table: Upkept) -> Path:
-    return _journals(folder) / f".{table.name}.{atomic.owner()}.arrows"
+    return _journals(folder) / f".{table.journal}.{atomic.owner()}.arrows"
 
 
 def _journals(folder: Path) -> Path:
@@ -151,19 +172,25 @@ def _journals(folder: Path) -> Path:
 @contextmanager
 def _journal(folder: Path, table: Upkept) -> Iterator[Callable[[pa.Table], None]]:
     """A file to which rows are added; those of one image are whole in it or missing."""
-    with (
-        _path(folder, table).open("wb", buffering=0) as file,
-        pa.ipc.new_stream(file, table.schema) as stream,
-    ):
-        yield stream.write_table
+    path = _path(folder, table)
+    try:
+        # Arrow's own file keeps nothing back, and writes all of a piece or raises
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
+            yield stream.write_table
+    except OSError as error:
+        if atomic.is_disk_full(error, path.parent):
+            raise DataError(
+                f"no space left in {path.parent}: free the disk and run again; what is done is kept"
+            ) from error
+        raise
 
 
 def _take_over(folder: Path, table: Upkept) -> int:
     """Put into the table what killed processes made; the number of their images."""
-    named = re.compile(rf"\.{table.name}\.(?P<owner>\d+-[0-9a-f]{{8}})\.arrows")
+    named = re.compile(rf"\.{table.journal}\.(?P<owner>\d+-[0-9a-f]{{8}})\.arrows")
     left = [
         path
-        for path in _journals(folder).glob(f".{table.name}.*.arrows")
+        for path in _journals(folder).glob(f".{table.journal}.*.arrows")
         if (owner := named.fullmatch(path.name)) and not atomic.is_alive(owner["owner"])
     ]
     if not left:
@@ -180,7 +207,7 @@ def _conclude(folder: Path, table: Upkept, failed: Mapping[str, str]) -> None:
     """Put what this process made into the table, and what failed into the images'."""
     path = _path(folder, table)
     with atomic.locked(folder):
-        _merge(folder, table, list(_read(path)))
+        _merge(folder, table, list(_read(path)), failed)
         if failed and table.needed:
             table_files.mark_errors(folder, failed)
     path.unlink()
@@ -193,12 +220,19 @@ def _read(path: Path) -> Iterator[pa.Table]:
             yield pa.Table.from_batches([batch])
 
 
-def _merge(folder: Path, table: Upkept, found: list[pa.Table]) -> None:
-    """Let new rows take the place of old ones of the same images."""
-    if found:
-        new = pa.concat_tables(found)
-        catalog = Catalog.open(folder).where("true", fresh=new.select(["id"]))
-        kept = catalog.sql(
-            f"SELECT * FROM {table.name} SEMI JOIN images USING (id) ANTI JOIN fresh USING (id)"
-        )
-        table_files.write_table(folder, table.name, table.schema, [kept, new])
+def _merge(
+    folder: Path, table: Upkept, found: Sequence[pa.Table], failed: Collection[str] = ()
+) -> None:
+    """Let new rows take the place of old ones of the same images, and drop those of what failed."""
+    if not found and not failed:
+        return
+    new = pa.concat_tables([table.schema.empty_table(), *found])
+    gone = pa.table({"id": pa.array(failed, pa.string())})
+    catalog = Catalog.open(folder).where("true", fresh=new.select(table.key), gone=gone)
+    kept = catalog.sql(
+        f"SELECT t.* FROM {table.name} t "
+        "SEMI JOIN (SELECT id FROM images UNION ALL SELECT id FROM errors) USING (id) "
+        f"ANTI JOIN fresh USING ({', '.join(table.key)}) "
+        f"WHERE NOT ({table.rows} AND id IN (SELECT id FROM gone))"
+    )
+    table_files.write_table(folder, table.name, table.schema, [kept, new])

@@ -1,8 +1,9 @@
 """A map of where the images of a view lie.
 
 Axes are degrees of longitude and latitude, a degree of latitude as long on paper as on the ground
-beside it. Where images lie too far apart to be seen on one map, an overview shows where the areas
-are and each area has a map of its own.
+beside it. The map runs on across the antimeridian where images lie on both sides of it. Where
+images lie too far apart to be seen on one map, an overview shows where the areas are and each area
+has a map of its own.
 """
 
 import math
@@ -17,6 +18,7 @@ import shapely
 from jaxtyping import Float, Int
 from pyproj import Geod
 
+from gv_data.antimeridian import box_around, rejoined, shifted
 from gv_data.catalog import Catalog
 from gv_data.errors import CatalogError
 from gv_data.pictures.areas import areas_of
@@ -61,7 +63,8 @@ class Footprints:
     """Where images lie, and what they are coloured by.
 
     Attributes:
-        outlines: Polygons in degrees (OGC:CRS84).
+        outlines: Polygons in degrees (OGC:CRS84), those east of the antimeridian with longitudes
+            above 180 where the map runs on across it.
         bounds: West, south, east, north of each.
         places: Name of the place of each.
         kinds: What each is coloured by.
@@ -146,7 +149,7 @@ def _footprints(
     kept = {name: colour for name, colour in colours.items() if colour}
     if len(kept) < len(colours):
         kept[_OTHERS] = PALE
-    outlines = shapely.from_wkb(geometry)
+    outlines = _in_one_view(shapely.from_wkb(geometry))
     return Footprints(
         outlines,
         shapely.bounds(outlines),
@@ -154,6 +157,16 @@ def _footprints(
         kinds,
         kept,
     )
+
+
+def _in_one_view(outlines: np.ndarray) -> np.ndarray:
+    """Outlines moved by 360 degrees, if need be, so that they lie as near as they do on Earth."""
+    west, _, east, _ = box_around(outlines)
+    if west <= east:
+        return outlines
+    whole = rejoined(outlines)
+    behind = shapely.bounds(whole)[:, 2] < west
+    return shifted(whole, np.where(behind, 360.0, 0.0))
 
 
 def _notes(systems: Counter[str | None]) -> list[str]:
@@ -219,7 +232,8 @@ def _frame(bounds: Float[np.ndarray, "n 4"], box: tuple[float, float, float, flo
     height = height or min(max(width * down / max(across, 1e-9), 400), 1000)
     degrees_a_pixel = 1.2 * max(across / width, down / height)
     half_x, half_y = degrees_a_pixel * width / squeeze / 2, degrees_a_pixel * height / 2
-    x = _within((west + east) / 2, half_x, 180)
+    turn = 180 if east > 180 else 0  # a map that runs on lies between 0 and 360 degrees
+    x = _within((west + east) / 2 - turn, half_x, 180) + turn
     y = _within((south + north) / 2, half_y, 90)
     return Frame((left, top, width, height), (x - half_x, y - half_y, x + half_x, y + half_y))
 
@@ -248,7 +262,8 @@ def _draw_map(
     sizes = (found.bounds[:, 2:] - found.bounds[:, :2]).max(axis=1) / frame.degrees_a_pixel
     for kind, colour in found.colours.items():
         members = area[found.kinds[area] == kind]
-        corners = [shapely.get_coordinates(outline) for outline in found.outlines[members]]
+        parts = shapely.get_parts(found.outlines[members])
+        corners = [shapely.get_coordinates(part) for part in parts]
         axes.add_collection(
             PolyCollection(corners, facecolors=to_rgba(colour, 0.3), edgecolors=colour)
         )
@@ -267,7 +282,8 @@ def _label_ticks(axes: "Axes", across: int, down: int) -> None:
         step = ticks[1] - ticks[0]
         decimals = next(n for n in range(12) if abs(round(step, n) - step) < 1e-3 * step)
         inside = [tick for tick in ticks if low <= tick <= high]
-        names = [f"{abs(tick):.{decimals}f}° {letters[int(tick < 0)]}" for tick in inside]
+        degrees = [(tick + 180) % 360 - 180 if tick > 180 else tick for tick in inside]
+        names = [f"{abs(tick):.{decimals}f}° {letters[int(tick < 0)]}" for tick in degrees]
         axis.set_ticks(inside, names)
 
 

@@ -34,15 +34,17 @@ class Group:
 
 @dataclass(frozen=True)
 class Values:
-    """The values of the measured images that have the same bands.
+    """The values of the measured rasters of one kind that have the same bands.
 
     Attributes:
+        asset: ``image``, or the column that names them.
         bands: Their names.
-        images: How many images are measured.
+        images: Of how many images they are.
         mean: Mean of all valid pixels per band.
         std: Standard deviation per band.
     """
 
+    asset: str
     bands: tuple[str, ...]
     images: int
     mean: tuple[float, ...]
@@ -58,7 +60,7 @@ class Summary:
         crs: Number of images in each CRS; None stands for no georeference.
         ground_m2: Ground that the images show.
         footprints_m2: Sum over the images: more than ``ground_m2`` where they overlap.
-        values: By set of bands.
+        values: By kind of raster and set of bands.
         columns: What conditions can name.
     """
 
@@ -130,11 +132,19 @@ def summarise(view: Catalog) -> Summary:
 
 
 def _values(view: Catalog) -> list[Values]:
-    measured = view.where("id IN (SELECT id FROM statistics)")
+    bands_of = "SELECT id, asset, list(band ORDER BY position) AS bands FROM statistics"
+    kinds = view.sql(
+        f"SELECT asset, bands, count(*) AS images FROM ({bands_of} SEMI JOIN images USING (id) "
+        "GROUP BY ALL) GROUP BY asset, bands ORDER BY asset <> 'image', asset, bands"
+    )
     found = []
-    for bands in sorted(measured.images.bands):
-        names = ", ".join("'" + band.replace("'", "''") + "'" for band in bands)
-        same = measured.where(f"bands = [{names}]")
-        known = same.statistics
-        found.append(Values(bands, len(same), tuple(known.mean), tuple(known.std)))
+    for kind in kinds.to_pylist():
+        names = ", ".join("'" + band.replace("'", "''") + "'" for band in kind["bands"])
+        same = view.where(
+            f"id IN (SELECT id FROM ({bands_of} WHERE asset = '{kind['asset']}' GROUP BY ALL) "
+            f"WHERE bands = [{names}])"
+        )
+        known = same.statistics_of(kind["asset"])
+        figures = tuple(known.mean), tuple(known.std)
+        found.append(Values(kind["asset"], known.bands, kind["images"], *figures))
     return found

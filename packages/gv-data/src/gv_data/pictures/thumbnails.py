@@ -72,7 +72,7 @@ class LabelFiles:
         Raises:
             VectorError: If they cannot be read.
         """
-        key = (image.vectors, image.labelled_area, image.source)
+        key = image.label_files
         if key not in self._known:
             try:
                 self._known[key] = Labels.of(image)
@@ -160,7 +160,7 @@ def _outlines(image: Image, shape_hw: tuple[int, int], files: LabelFiles) -> dic
         pixels = Affine.scale(image.grid.width_px / width, image.grid.height_px / height)
         shapes, numbers = polygonize_labels(_classes(image, image.mask, shape_hw), pixels)
         names = image.source.classes
-    elif image.vectors is not None and image.grid.crs is not None:
+    elif image.vectors is not None:
         labels = files.of(image)
         shapes = shapely.transform(labels.polygons(image.grid), image.grid.pixels)
         numbers = labels.numbers[labels.touching(image.grid)]

@@ -4,11 +4,15 @@ Files are opened by an allow-list of drivers: GDAL chooses a driver by content, 
 ``x.tif`` would read other files. What a file claims of itself is believed within limits.
 """
 
+import ctypes
 import math
+import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import rasterio
+import rasterio._env
 from rasterio.errors import RasterioIOError
 
 from gv_data.errors import RasterError
@@ -30,6 +34,9 @@ ENVIRONMENT = {"GDAL_CACHEMAX": 32 * 2**20, "GDAL_NUM_THREADS": "1"}
 STRIPS_ENVIRONMENT = ENVIRONMENT | {"GDAL_CACHEMAX": 128 * 2**20}
 """For files in strips: a row of windows decodes each strip once if all its strips fit."""
 
+_LOADED = os.getpid()
+_THREAD = threading.local()
+
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -45,7 +52,10 @@ def opened(path: Path, drivers: Sequence[str]) -> rasterio.DatasetReader:
     """
     if not is_file(path):
         raise RasterError(f"{path} is not there" if not path.exists() else f"{path} is not a file")
-    settings = ENVIRONMENT | (gdal_settings() if is_remote(path) else {})
+    settings = ENVIRONMENT
+    if is_remote(path):
+        settings = settings | gdal_settings()
+        _leave_connections_of_parent()
     reason = "unknown format"
     for driver in drivers:
         try:
@@ -55,6 +65,18 @@ def opened(path: Path, drivers: Sequence[str]) -> rasterio.DatasetReader:
             if "not recognized as being in a supported file format" not in str(error):
                 reason = gdal_reason(error)
     raise RasterError(f"{path} cannot be opened as an image ({', '.join(drivers)}): {reason}")
+
+
+def _leave_connections_of_parent() -> None:
+    """Let a forked process open connections of its own.
+
+    GDAL keeps those of a thread open for its next request. After a fork the child's would go out on
+    the sockets of the parent, and answers to the one be taken for answers to the other: other
+    pixels, without an error (seen with a server that keeps connections, as S3 does).
+    """
+    if getattr(_THREAD, "process", _LOADED) != os.getpid():
+        ctypes.CDLL(rasterio._env.__file__).VSICurlClearCache()  # GDAL's, which rasterio links
+    _THREAD.process = os.getpid()
 
 
 def check_companions(path: Path) -> int:

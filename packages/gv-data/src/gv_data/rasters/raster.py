@@ -258,7 +258,8 @@ class Scene:
         ):
             indexes = self._chosen(bands)
             values = self._physical(warped.read(indexes).astype(np.float32), indexes)
-            valid = warped.dataset_mask() > 0
+            # of floats and signed numbers rasterio takes the alpha band for no mask
+            valid = (warped.read(warped.count) if self._whole else warped.dataset_mask()) > 0
         valid &= np.isfinite(values).all(axis=0)
         return np.where(valid, values, np.float32(0)), valid
 

@@ -12,6 +12,7 @@ import numpy as np
 import shapely
 from jaxtyping import Bool, Float, Int
 
+from gv_data.antimeridian import rejoined
 from gv_data.splitting.allotment import Parts
 from gv_data.splitting.grounds import Grounds, Pairs
 from gv_data.splitting.shares import Shares
@@ -50,12 +51,16 @@ class Clusters:
             overlapping: The pairs that overlap.
         """
         cluster = grounds.clusters(overlapping)
-        bounds = shapely.bounds(grounds.outlines)
-        around = np.full((int(cluster.max()) + 1, 4), [np.inf, np.inf, -np.inf, -np.inf])
-        np.minimum.at(around[:, :2], cluster, bounds[:, :2])
-        np.maximum.at(around[:, 2:], cluster, bounds[:, 2:])
+        bounds = shapely.bounds(rejoined(grounds.outlines))
         by_size = np.lexsort((-shapely.area(grounds.outlines), cluster))
         largest = by_size[np.unique(cluster[by_size], return_index=True)[1]]
+        # the others of a cluster on the side of the antimeridian where the largest is
+        middle = bounds[:, [0, 2]].mean(axis=1)
+        turns = np.rint((middle[largest][cluster] - middle) / 360)
+        bounds[:, [0, 2]] += 360 * turns[:, None]
+        around = np.full((len(largest), 4), [np.inf, np.inf, -np.inf, -np.inf])
+        np.minimum.at(around[:, :2], cluster, bounds[:, :2])
+        np.maximum.at(around[:, 2:], cluster, bounds[:, 2:])
         return cls(
             inside=shapely.get_coordinates(shapely.point_on_surface(grounds.outlines)),
             length_m=_length_m(bounds),

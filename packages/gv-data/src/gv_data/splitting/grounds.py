@@ -10,10 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 import shapely
 from jaxtyping import Bool, Float, Int
-from pyproj import Geod
+from pyproj import CRS, Geod
 from scipy import sparse
 
+from gv_data.antimeridian import shifted
 from gv_data.catalog import Catalog
+from gv_data.grid import ends_at_the_antimeridian
+from gv_data.store.grids import Grids
 from gv_data.vectors.geodesy import area_m2, length_m
 
 TOUCHING_PX = 0.5
@@ -33,12 +36,13 @@ type Pairs = Int[np.ndarray, "k 2"]
 
 @dataclass(frozen=True, eq=False)
 class Grounds:
-    """Where the images of a view lie.
+    """Where images lie.
 
     Attributes:
         ground: Position of each image's ground, in the order of ids; -1 without georeference.
         outlines: Of each ground, in degrees (OGC:CRS84).
         gsd_m: Ground sampling distance of the finest image of each.
+        systems: The CRSs there are.
         crs: Number of the CRS of each.
         bounds: West, south, east, north in its CRS.
         pixel: Width and height of a pixel of the finest image in its CRS.
@@ -47,18 +51,26 @@ class Grounds:
     ground: Int[np.ndarray, " n"]
     outlines: np.ndarray
     gsd_m: Float[np.ndarray, " g"]
+    systems: tuple[CRS | None, ...]
     crs: Int[np.ndarray, " g"]
     bounds: Float[np.ndarray, "g 4"]
     pixel: Float[np.ndarray, "g 2"]
 
     @classmethod
-    def of(cls, view: Catalog) -> "Grounds":
-        """Find the grounds of a view; no image is opened."""
-        table = view.sql("SELECT geometry, gsd_m FROM images ORDER BY id")
-        outlines = shapely.from_wkb(table["geometry"].to_numpy())
-        gsd_m = table["gsd_m"].to_numpy()
+    def of(cls, *views: Catalog) -> "Grounds":
+        """Find the grounds of views; no image is opened.
+
+        Args:
+            views: Their images are numbered in order of ids, one view after the other.
+        """
+        tables = [view.sql("SELECT geometry, gsd_m FROM images ORDER BY id") for view in views]
+        wkb, gsd_m = (
+            np.concatenate([table[name].to_numpy() for table in tables])
+            for name in ("geometry", "gsd_m")
+        )
+        outlines = shapely.from_wkb(wkb)
         placed = np.flatnonzero(~(shapely.is_missing(outlines) | shapely.is_empty(outlines)))
-        grids = view.images.grids[placed]
+        grids = Grids.joined([view.images.grids for view in views])[placed]
         rectangles = np.column_stack([grids.crs, grids.bounds])
         _, first, ground = np.unique(rectangles, axis=0, return_index=True, return_inverse=True)
         grounds = np.full(len(outlines), -1)
@@ -71,6 +83,7 @@ class Grounds:
             ground=grounds,
             outlines=outlines[placed[first]],
             gsd_m=finest,
+            systems=grids.systems,
             crs=grids.crs[first],
             bounds=grids.bounds[first],
             pixel=pixel,
@@ -83,15 +96,12 @@ class Grounds:
         """The pairs that show some of the same ground."""
         pairs, shift = self._neighbours(_BEND_M)
         first, second = pairs.T
-        spans = shapely.bounds(self.outlines)[:, [0, 2]] @ [-1, 1]
-        narrow = spans < 180  # outlines of others are cut at the antimeridian
-        same = (self.crs[first] == self.crs[second]) & (shift == 0)
-        same &= narrow[first] & narrow[second]
+        same = self.crs[first] == self.crs[second]
+        same &= ~self._may_meet_elsewhere(pairs, shift)
         deep = np.empty(len(pairs), bool)
         deep[same] = self._overlap_px(pairs[same]) > TOUCHING_PX
         first, second = pairs[~same].T
-        moved = _shifted(self.outlines[first], shift[~same])
-        shared = shapely.intersection(moved, self.outlines[second])
+        shared = shapely.intersection(self.outlines[first], self.outlines[second])
         around = length_m(shared, "OGC:CRS84")
         depth_m = 2 * area_m2(shared, "OGC:CRS84") / np.where(around > 0, around, 1)
         finer = np.minimum(self.gsd_m[first], self.gsd_m[second])
@@ -101,7 +111,7 @@ class Grounds:
     def near(self, distance_m: float) -> Pairs:
         """The pairs with less than a distance between them, in metres on the ground."""
         pairs, shift = self._neighbours(distance_m)
-        first, second = _shifted(self.outlines[pairs[:, 0]], shift), self.outlines[pairs[:, 1]]
+        first, second = shifted(self.outlines[pairs[:, 0]], shift), self.outlines[pairs[:, 1]]
         return _once(pairs[_distance_m(first, second) < distance_m])
 
     def area_m2(self, chosen: Bool[np.ndarray, " g"], overlapping: Pairs) -> float:
@@ -125,22 +135,44 @@ class Grounds:
     def _neighbours(self, margin_m: float) -> tuple[Pairs, Float[np.ndarray, " k"]]:
         """Pairs whose bounds come within a margin, and by how many degrees the first is shifted.
 
-        What lies just west of the antimeridian is also looked for 360 degrees further west.
+        Outlines that are cut at the antimeridian are looked at part by part. What lies just west of
+        it is also looked for 360 degrees further west.
         """
-        west, south, east, north = shapely.bounds(self.outlines).T
+        parts, owner = shapely.get_parts(self.outlines, return_index=True)
+        west, south, east, north = shapely.bounds(parts).T
         margin = margin_m / _DEGREE_M
         polewards = np.minimum(np.maximum(np.abs(south), np.abs(north)) + margin, 89.999)
         wide = margin / np.cos(np.radians(polewards))
         boxes = shapely.box(west - wide, south - margin, east + wide, north + margin)
-        tree = shapely.STRtree(self.outlines)
-        here = tree.query(boxes).T
+        tree = shapely.STRtree(parts)
+        here = owner[tree.query(boxes).T]
         here = here[here[:, 0] < here[:, 1]]
         beyond = np.flatnonzero(east + wide > 180)
-        there = tree.query(_shifted(boxes[beyond], np.full(len(beyond), -360.0))).T
+        there = tree.query(shifted(boxes[beyond], np.full(len(beyond), -360.0))).T
         there[:, 0] = beyond[there[:, 0]]
+        there = owner[there]
         there = there[there[:, 0] != there[:, 1]]
+        if len(parts) > len(self):  # several parts of two may be near
+            here, there = np.unique(here, axis=0), np.unique(there, axis=0)
         shift = np.r_[np.zeros(len(here)), np.full(len(there), -360.0)]
         return np.concatenate([here, there]), shift
+
+    def _may_meet_elsewhere(
+        self, pairs: Pairs, shift: Float[np.ndarray, " k"]
+    ) -> Bool[np.ndarray, " k"]:
+        """Which pairs of one CRS may show the same ground at coordinates that are far apart.
+
+        Only where their CRS ends at the antimeridian, as degrees and the Mercator projection do,
+        and only of images that reach it.
+        """
+        west, _, east, _ = shapely.bounds(self.outlines).T
+        reaching = (west <= -180) | (east >= 180)
+        asked = np.flatnonzero((shift != 0) | reaching[pairs].any(axis=1))
+        crs = self.crs[pairs[asked, 0]]
+        torn = [n for n in np.unique(crs) if ends_at_the_antimeridian(self.systems[n])]
+        found = np.zeros(len(pairs), bool)
+        found[asked] = np.isin(crs, torn)
+        return found
 
     def _overlap_px(self, pairs: Pairs) -> Float[np.ndarray, " k"]:
         """How deeply grounds of one CRS overlap, in pixels of the finer; below 0 they do not."""
@@ -156,16 +188,6 @@ def _once(pairs: Pairs) -> Pairs:
     low, high = np.sort(pairs, axis=1).T
     width = int(high.max(initial=0)) + 1
     return np.stack(np.divmod(np.unique(low * width + high), width), axis=1)
-
-
-def _shifted(shapes: np.ndarray, degrees: Float[np.ndarray, " k"]) -> np.ndarray:
-    """Geometries moved along their parallels."""
-    moving = np.flatnonzero(degrees)
-    shapes = shapes.copy()
-    xy, owner = shapely.get_coordinates(shapes[moving], return_index=True)
-    xy[:, 0] += degrees[moving][owner]
-    shapes[moving] = shapely.set_coordinates(shapes[moving], xy)
-    return shapes
 
 
 def _distance_m(first: np.ndarray, second: np.ndarray) -> Float[np.ndarray, " k"]:

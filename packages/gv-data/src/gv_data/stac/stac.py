@@ -16,16 +16,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pyarrow as pa
 import shapely
 
+from gv_data import antimeridian
+from gv_data.antimeridian import Outline
 from gv_data.catalog import Catalog
 from gv_data.errors import CatalogError
 from gv_data.sources import Source
 from gv_data.store.tables import IMAGES
 
 type Item = dict[str, Any]
-"""A STAC item; its geometry is a shapely polygon or None, its dates are datetimes."""
+"""A STAC item; its geometry is a shapely outline or None, its dates are datetimes."""
 
 type Row = Mapping[str, Any]
 """A row of ``images.parquet``."""
@@ -94,7 +97,8 @@ _ROWS = 2_000
 class Extent:
     """Where and when the items seen so far lie."""
 
-    boxes: list[float] = field(default_factory=list)
+    spans: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
+    heights: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
     first: dt.datetime | None = None
     last: dt.datetime | None = None
     items: int = 0
@@ -103,12 +107,6 @@ class Extent:
     def add(self, item: Item) -> None:
         """See one more."""
         self.items += 1
-        if box := item.get("bbox"):
-            west, south, east, north = self.boxes or box
-            self.boxes = [
-                *(min(west, box[0]), min(south, box[1])),
-                *(max(east, box[2]), max(north, box[3])),
-            ]
         moment, start, end = (item["properties"].get(name) for name in DATES)
         start, end = start or moment, end or moment
         if (start, end) == ANY_TIME:
@@ -116,6 +114,23 @@ class Extent:
             return
         self.first = min(filter(None, (self.first, start)))
         self.last = max(filter(None, (self.last, end)))
+
+    def cover(self, footprints: np.ndarray) -> None:
+        """Reach around the footprints of some items, or None."""
+        bounds = shapely.bounds(shapely.get_parts(footprints))
+        bounds = bounds[np.isfinite(bounds).all(axis=1)]
+        self.spans = antimeridian.merged(np.concatenate([self.spans, bounds[:, [0, 2]]]))
+        self.heights = np.concatenate([self.heights, bounds[:, [1, 3]]])
+        if len(self.heights):
+            self.heights = np.stack([self.heights.min(axis=0), self.heights.max(axis=0)])
+
+    @property
+    def box(self) -> list[float]:
+        """West, south, east, north; west lies above east where it crosses the antimeridian."""
+        if not len(self.spans):
+            return [-180, -90, 180, 90]  # without any footprint: somewhere on the Earth
+        west, east = antimeridian.shortest(self.spans)
+        return [west, float(self.heights[:, 0].min()), east, float(self.heights[:, 1].max())]
 
 
 class Items:
@@ -157,6 +172,7 @@ class Items:
         self.collection = collection
         self.extent = Extent()
         self._said = [_settings(source) for source in view.sources]
+        self._formats = [source.labels_format for source in view.sources]
         pairs = sorted({name for source in view.sources for name in source.assets})
         there = [name for name in (*LABELS, *pairs) if self._rows[name].null_count < len(self)]
         self.assets = ("image", *there)
@@ -181,10 +197,11 @@ class Items:
             footprints = shapely.orient_polygons(
                 shapely.from_wkb(part["geometry"].to_numpy(zero_copy_only=False))
             )
+            self.extent.cover(footprints)
             rows = zip(
                 part.drop_columns(["geometry"]).to_pylist(),
                 footprints,
-                shapely.bounds(footprints).tolist(),
+                antimeridian.boxes(footprints).tolist(),
                 strict=True,
             )
             for number, (row, footprint, box) in enumerate(rows, start):
@@ -192,9 +209,7 @@ class Items:
                 self.extent.add(item)
                 yield item
 
-    def _item(
-        self, number: int, row: Row, footprint: shapely.Polygon | None, box: list[float]
-    ) -> Item:
+    def _item(self, number: int, row: Row, footprint: Outline | None, box: list[float]) -> Item:
         assets = {name: self._asset(row, name) for name in self.assets if row[name] is not None}
         extensions = [PROJECTION, FILE]
         if any("eo:common_name" in band for band in assets["image"]["bands"]):
@@ -228,6 +243,8 @@ class Items:
         asset: dict[str, Any] = {"href": quote(href, safe="/:" if href is path else "/")}
         if media := _MEDIA.get(os.path.splitext(path)[1].lower()):  # noqa: PTH122  ten times as fast
             asset["type"] = media
+        if name == "vectors" and self._formats[row["source"]] == "coco":
+            asset["type"] = "application/json"
         asset["roles"] = LABELS.get(name, ["data"])
         if name == "image":
             asset |= {"file:size": row["bytes"], "data_type": row["dtype"]}
@@ -254,8 +271,7 @@ def collection(items: Items, licence: str) -> dict[str, Any]:
         "description": f"{extent.items:,} images of the catalog {items.collection}",
         "license": licence,
         "extent": {
-            # without any footprint: somewhere on the Earth
-            "spatial": {"bbox": [extent.boxes or [-180, -90, 180, 90]]},
+            "spatial": {"bbox": [extent.box]},
             "temporal": {"interval": [between]},
         },
         "links": [],

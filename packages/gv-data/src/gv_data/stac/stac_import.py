@@ -12,13 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from gv_data.catalog import Catalog
 from gv_data.engine import mapped
 from gv_data.errors import CatalogError, DataError, RasterError
+from gv_data.intake.catalog_rows import add, existing
 from gv_data.intake.image_row import Part, check_beside, describe
-from gv_data.intake.indexing import add, existing
 from gv_data.labels.labels import Labels
 from gv_data.locations import is_remote, located
 from gv_data.measure.catalog_statistics import measure_catalog
@@ -31,9 +29,12 @@ from gv_data.store import table_files
 from gv_data.store.tables import IMAGES
 
 _SETTINGS: dict[str, type | tuple[type, ...]] = {
+    "labels_format": str,
     "labels_crs": str,
     "labels_swapped": bool,
     "label_column": str,
+    "line_width_m": (int, float),
+    "line_width_column": str,
     "classes": str,
     "mask_values": int,
     "ignore": int,
@@ -45,7 +46,10 @@ _SETTINGS: dict[str, type | tuple[type, ...]] = {
 }
 """What a `Source` may say, and the type of each value."""
 
-_SINGLE = ("labels_crs", "labels_swapped", "label_column", "nodata")
+_SINGLE = (
+    *("labels_format", "labels_crs", "labels_swapped", "label_column"),
+    *("line_width_m", "line_width_column", "nodata"),
+)
 
 
 @dataclass(frozen=True)
@@ -168,12 +172,7 @@ def import_stac(
     ]
     for name, column in stac_columns.columns(kept, own).items():
         new = new.with_column(name, column)
-    try:
-        number = add(out, new, [], sources, append=append, update=False)
-    except pa.ArrowException as error:
-        raise CatalogError(
-            f"the columns of {out} are of other kinds: {error}\n  try: another --out"
-        ) from error
+    number = add(out, new, [], sources, append=append, update=False)
     catalog = Catalog.open(out)
     view = catalog.where(f"source >= {number} AND source < {number + len(sources)}")
     if measured:
@@ -248,14 +247,15 @@ def _is_a(value: object, kind: type | tuple[type, ...]) -> bool:
 
 
 def _labels(entries: Sequence[_Entry]) -> dict[tuple[object, ...], Labels | DataError | None]:
-    """The polygons that entries share, each file read once; what failed is told to each entry."""
+    """Polygons on the ground that entries share, each file read once; failures are told to each."""
     found: dict[tuple[object, ...], Labels | DataError | None] = {}
     for entry in entries:
         if entry.labels in found:
             continue
         found[entry.labels] = None
-        if file := entry.files.get("vectors"):
-            said = entry.source
+        said = entry.source
+        file = entry.files.get("vectors")
+        if file is not None and said.labels_format == "vector":
             try:
                 found[entry.labels] = Labels.read(
                     file,
@@ -264,6 +264,8 @@ def _labels(entries: Sequence[_Entry]) -> dict[tuple[object, ...], Labels | Data
                     swap_xy=said.labels_swapped,
                     column=said.label_column,
                     classes=said.classes,
+                    line_width_m=said.line_width_m,
+                    line_width_column=said.line_width_column,
                 )
             except DataError as error:
                 found[entry.labels] = error
@@ -287,6 +289,9 @@ def _row(entry: _Entry, labels: Labels | DataError | None) -> dict[str, Any]:
             row + rows > height or column + columns > width
         ):
             raise RasterError(f"{scene.path} is smaller than when it was exported: import it anew")
+        vectors = entry.files.get("vectors")
+        if vectors is not None and entry.source.labels_format == "coco":
+            labels = Labels.in_pixels(vectors, scene.path, scene.grid, classes=entry.source.classes)
         part = Part("", row, column, rows, columns)
         described, _, _ = describe(scene, part, labels, entry.item.id, measured=False)
     return {name: value for name, value in described.items() if name not in ("id", "split")}

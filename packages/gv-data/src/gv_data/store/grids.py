@@ -44,6 +44,21 @@ class Grids(Sequence[Grid]):
             shapes_hw=np.array([g.shape_hw for g in kept], np.int64).reshape(-1, 2),
         )
 
+    @classmethod
+    def joined(cls, tables: Sequence["Grids"]) -> "Grids":
+        """Some grids after others, each CRS once."""
+        systems: dict[CRS | None, int] = {}
+        numbers = [[systems.setdefault(s, len(systems)) for s in one.systems] for one in tables]
+        renamed = [
+            np.array(number, np.int32)[one.crs] for number, one in zip(numbers, tables, strict=True)
+        ]
+        return cls(
+            systems=tuple(systems),
+            crs=np.concatenate(renamed),
+            transforms=np.concatenate([one.transforms for one in tables]),
+            shapes_hw=np.concatenate([one.shapes_hw for one in tables]),
+        )
+
     @override
     def __len__(self) -> int:
         return len(self.crs)

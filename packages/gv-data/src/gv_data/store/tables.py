@@ -106,8 +106,9 @@ def opened(path: Path) -> Table:
         with explained(path):
             size = path.stat().st_size
         if size < _SMALL_BYTES:
-            with explained(path), path.open("rb") as out:
-                table = pq.ParquetFile(out, page_checksum_verification=True).read()
+            with explained(path):
+                whole = pa.BufferReader(path.read_bytes())
+            table = pq.ParquetFile(whole, page_checksum_verification=True).read()
             return table.cast(_with_geometry(table.schema))
         import pyarrow.dataset as ds
 

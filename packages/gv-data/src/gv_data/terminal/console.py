@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, TextIO
+from typing import TYPE_CHECKING, Literal, Protocol, TextIO, cast
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -26,6 +26,8 @@ SHARE_GAP_S = 8.0
 """Shortest time between two lines of a log: 60 s hold at most 8 lines, under 1 KB."""
 WARNINGS_SHOWN = 3
 """Warnings of a kind that are printed: a thousand tiles have a thousand times the same."""
+_aside: list[TextIO] = []
+"""Streams that stand for standard error, the present one last; the process has one such state."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,12 @@ class Console:
     @property
     def live(self) -> bool:
         """Whether a bar may be drawn: a capable terminal and nobody asked for silence."""
-        return self.progress and not self.quiet and is_terminal(sys.stderr)
+        return self.progress and not self.quiet and is_terminal(standard_error())
 
     def say(self, text: str = "") -> None:
         """Narrate on standard error, unless quiet."""
         if not self.quiet:
-            write(sys.stderr, f"{text}\n")
+            write(standard_error(), f"{text}\n")
 
     def warn(self, kind: str, text: str) -> None:
         """Warn in plain words; the first of a kind are printed, all are counted.
@@ -72,7 +74,7 @@ class Console:
         """
         self.warnings[kind] += 1
         if self.warnings[kind] <= WARNINGS_SHOWN or self.verbose:
-            self.say(f"{paint('warning:', 'yellow', sys.stderr)} {text}")
+            self.say(f"{paint('warning:', 'yellow', standard_error())} {text}")
         elif self.warnings[kind] == WARNINGS_SHOWN + 1:
             self.say(f"more warnings of the kind {kind} are not shown (--verbose shows all)")
 
@@ -129,7 +131,7 @@ class Console:
         if self.quiet or not self.progress:
             yield Silent()
         elif self.live:
-            with _bar(unit) as bar:
+            with _bar(unit) as bar, _said_above(bar):
                 yield Bar(bar, bar.add_task(description, total=total, text=""))
         else:
             yield Heartbeat(self, description, total, unit)
@@ -235,6 +237,25 @@ def is_terminal(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
+def standard_error() -> TextIO:
+    """Where people read narration, also while the descriptor 2 is written to a file."""
+    return _aside[-1] if _aside else sys.stderr
+
+
+@contextmanager
+def narrating_to(stream: TextIO) -> Iterator[None]:
+    """All consoles of the process narrate to a stream, whatever becomes of standard error.
+
+    Args:
+        stream: What the user sees.
+    """
+    _aside.append(stream)
+    try:
+        yield
+    finally:
+        _aside.remove(stream)
+
+
 def write(stream: TextIO, text: str) -> None:
     """Write at once; when nobody reads any more (``| head``), end the program quietly."""
     try:
@@ -265,8 +286,22 @@ def _bar(unit: str) -> "Progress":
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[text]}"),
-        console=Terminal(file=sys.stderr),
+        console=Terminal(file=standard_error()),
+        redirect_stdout=not _aside,  # else prints go where standard error was sent
+        redirect_stderr=not _aside,
     )
+
+
+@contextmanager
+def _said_above(bar: "Progress") -> Iterator[None]:
+    """What is narrated while a bar is drawn stands above it; rich sees to ``sys.stderr`` only."""
+    if not _aside:
+        yield
+        return
+    from rich.file_proxy import FileProxy
+
+    with narrating_to(cast("TextIO", FileProxy(bar.console, _aside[-1]))):
+        yield
 
 
 def _document(value: object) -> str:

@@ -21,6 +21,19 @@ def span(low_high: tuple[float, float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
+def volume(count: int) -> str:
+    """A number of bytes in decimal units.
+
+    Examples:
+        >>> volume(980), volume(18_600_000)
+        ('980 B', '18.6 MB')
+    """
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} B"
+
+
 def aligned(rows: list[tuple[str, ...]]) -> list[str]:
     """Columns as wide as their widest entry; words to the left, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

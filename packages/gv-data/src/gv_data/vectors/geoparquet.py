@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import shapely
 from pyproj import CRS
 
+from gv_data import antimeridian
 from gv_data.grid import Bounds
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
@@ -83,6 +84,8 @@ class Sink:
         self._kinds: set[str] = set()
         self._low = np.full(2, np.inf)
         self._high = np.full(2, -np.inf)
+        self._spans = np.empty((0, 2))
+        self._cut = False
         self._out = path.open("wb")  # ours to close: Arrow leaves it open when the disk is full
         self._file = pq.ParquetWriter(
             self._out,
@@ -100,6 +103,8 @@ class Sink:
             geometries: As many shapely geometries, or None.
         """
         table = pa.Table.from_pandas(attributes, schema=self._attributes, preserve_index=False)
+        # What is cut at the antimeridian gets -180 to 180, the range of its coordinates: readers
+        # filter rows by xmin <= east and xmax >= west, and would miss one whose xmin is above xmax.
         boxes = shapely.bounds(geometries)
         nowhere = pa.array(np.isnan(boxes).any(axis=1))
         box = pa.StructArray.from_arrays(
@@ -110,6 +115,11 @@ class Sink:
         self._kinds |= {_KINDS[i] for i in np.unique(shapely.get_type_id(geometries)) if i >= 0}
         self._low = np.fmin(self._low, np.fmin.reduce(boxes[:, :2], initial=np.inf))
         self._high = np.fmax(self._high, np.fmax.reduce(boxes[:, 2:], initial=-np.inf))
+        if self._crs is not None and self._crs.is_geographic:
+            sides = shapely.bounds(shapely.get_parts(geometries))[:, [0, 2]]
+            sides = sides[np.isfinite(sides).all(axis=1)]
+            self._spans = antimeridian.merged(np.concatenate([self._spans, sides]))
+            self._cut |= antimeridian.is_cut(geometries)
 
     def finish(self, metadata: Mapping[str, str] | None = None) -> None:
         """Write the footer and close the file.
@@ -140,7 +150,10 @@ class Sink:
             "covering": {"bbox": {side: ["bbox", side] for side in _SIDES}},
         }
         if np.isfinite(self._low).all():
-            column["bbox"] = [*self._low.tolist(), *self._high.tolist()]
+            (west, south), (east, north) = self._low.tolist(), self._high.tolist()
+            if self._cut:  # west may be above east then, as section 5.2 of RFC 7946 has it
+                west, east = antimeridian.shortest(self._spans)
+            column["bbox"] = [west, south, east, north]
         return {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
 
 

@@ -5,11 +5,15 @@ A sample is torchgeo's dictionary: ``image`` float32 (c, h, w) in physical units
 `IGNORE` marks what nobody labelled, and ``label`` where images have one. Further rasters of the
 ground are on the same pixels under their own names, ``sar`` and ``sar_valid`` for example. Nothing
 is opened before the first window is asked for.
+
+Images stacked to series give ``image`` (t, c, h, w), ``valid`` (t, h, w) and ``dates`` int64 (t,),
+days since 1970-01-01 UTC that do not fall; labels stay (h, w), known where any date shows the
+ground. Series of other views lie on the same pixels as ``s2``, ``s2_valid`` and ``s2_dates``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import geopandas as gpd
 import numpy as np
@@ -17,23 +21,36 @@ import pandas as pd
 import shapely
 import torch
 from affine import Affine
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch.utils.data import Dataset
 
-from gv_data.errors import CatalogError
+from gv_data.errors import CatalogError, SampleError
 from gv_data.grid import Grid
 from gv_data.images import Image
 from gv_data.labels.labels import Labels
 from gv_data.labels.truth import Truths
 from gv_data.rasters.open_scenes import OpenScenes
-from gv_data.sources import IGNORE, Source
+from gv_data.sources import IGNORE
 from gv_data.vectors import polygons
+from gv_data.windows.pixels import PixelReader, Series
+from gv_data.windows.series import Dated, Stack, starts
 from gv_data.windows.windows import ImageSlice
 
 if TYPE_CHECKING:
     from gv_data.catalog import Catalog
 
 type Sample = dict[str, Any]
+
+Label = Literal["mask", "edge", "instances"]
+
+LABELS: tuple[Label, ...] = get_args(Label)
+"""Rasters of truth: unknown as `IGNORE`, and ``instances`` as `UNNUMBERED`."""
+
+_TAKEN = (*LABELS, "image", "valid", "dates", "bounds", "transform", "id", "label")
+"""What samples hold already."""
+
+UNNUMBERED = -1
+"""Number in ``instances`` of a pixel of which nobody said which object it is."""
 
 
 class CatalogDataset(Dataset[Sample]):
@@ -48,9 +65,12 @@ class CatalogDataset(Dataset[Sample]):
         catalog: "Catalog",
         *,
         gsd_m: float | None = None,
-        labels: bool = True,
+        labels: bool | Sequence[Label] = True,
         edge_px: int = 2,
         assets: Sequence[str] = (),
+        stack: str | None = None,
+        steps: int | None = None,
+        series: "Mapping[str, Catalog] | None" = None,
         transforms: Callable[[Sample, np.random.Generator], Sample] | None = None,
     ) -> None:
         """Look at a view; no file is touched.
@@ -58,33 +78,71 @@ class CatalogDataset(Dataset[Sample]):
         Args:
             catalog: The view.
             gsd_m: Ground sampling distance of the windows in metres; None keeps each image's own.
-            labels: Whether samples carry ``mask`` and ``edge``.
+            labels: Whether samples carry ``mask`` and ``edge``; or which of `LABELS` they carry.
+                ``instances``, int64 (h, w), numbers the features of the label file from 1, in any
+                window alike: the first is 1, and later ones lie over earlier ones. 0 is none of
+                them, `UNNUMBERED` what nobody labelled.
             edge_px: Width of the outlines in ``edge``, in pixels of the window.
-            assets: Columns that name further rasters, which samples then carry too.
+            assets: Columns that name further rasters, which samples then carry too; an item has
+                those of the image whose grid it has.
+            stack: Column, or SQL expression over ``images``: images that share its value are one
+                item, a series in the order of ``start``. It lies on the grid of its first image
+                with labels, or its first; what is on another grid is resampled, or warped from
+                another CRS. Rows of the dataset are then items.
+            steps: Number of dates that every series has: of longer ones, dates spread evenly from
+                the first to the last; shorter ones end with dates `gv_data.windows.pixels.NO_DATE`
+                (-1) that are nowhere valid. None: all dates, so that only series of one length make
+                a batch.
+            series: Views whose images over a window's ground are a further series each, by name.
             transforms: Changes a sample; gets a generator seeded by the window.
 
         Raises:
-            CatalogError: If the view holds no image, or labels are wanted that some do not have.
+            CatalogError: If the view holds no image, labels are wanted that some do not have, or
+                images cannot be stacked.
         """
         self.catalog = catalog
-        self.images = catalog.images
-        if not self.images:
-            raise CatalogError(f"there is no image in {catalog.said}")
-        bare = self.images.unlabelled
-        if labels and len(bare):
-            raise CatalogError(
-                f"{len(bare)} of {len(self.images)} images in {catalog.said} have no labels, "
-                f"{self.images.ids[bare[0]]} for one\n  try: the condition vectors IS NOT NULL (or "
-                "mask, or label), or gv-data index ... --labels FILE"
-            )
-        self.gsd_m = gsd_m
-        self.labels = labels
+        self.labels = _wanted(labels)
         self.edge_px = edge_px
         self.assets = tuple(assets)
+        self.steps = steps
         self.transforms = transforms
+        if not catalog.images:
+            raise CatalogError(f"there is no image in {catalog.said}")
+        if steps is not None and (steps < 1 or not (stack or series)):
+            raise CatalogError(
+                f"steps are the dates of a series, at least 1 and with stack or series; got {steps}"
+            )
+        self.stack = None if stack is None else Stack.of(catalog, stack)
+        whole = catalog.images
+        self.images = whole if self.stack is None else whole.taken(self.stack.leads)
+        self._check_labels()
+        for name in series or {}:
+            if not name.isidentifier() or name in (*_TAKEN, *self.assets):
+                raise CatalogError(f"a series cannot be called {name!r}: choose another name")
+        self.series = {name: Dated.of(view) for name, view in (series or {}).items()}
+        self._series_bands = {name: len(view.bands) for name, view in (series or {}).items()}
         self.grids = self.images.grids.at_gsd(gsd_m)
         self._scenes = OpenScenes()
+        self._pixels = PixelReader(self._scenes)
         self._truths = Truths(self._scenes)
+
+    def _check_labels(self) -> None:
+        """Refuse images that do not have the labels wanted."""
+        bare, what, way = (
+            self.images.unlabelled,
+            "labels",
+            "vectors IS NOT NULL (or mask, or label)",
+        )
+        if "instances" in self.labels:
+            named = zip(self.images.named("vectors"), self.images.named("mask"), strict=True)
+            bare = [row for row, (vectors, mask) in enumerate(named) if mask or not vectors]
+            what, way = "polygons to number", "vectors IS NOT NULL AND mask IS NULL"
+        if self.labels and len(bare):
+            raise CatalogError(
+                f"{len(bare)} of {len(self.images)} images in {self.catalog.said} have no {what}, "
+                f"{self.images.ids[bare[0]]} for one\n  try: the condition {way}, or gv-data index "
+                "... --labels FILE"
+            )
 
     @cached_property
     def index(self) -> gpd.GeoDataFrame:
@@ -113,10 +171,17 @@ class CatalogDataset(Dataset[Sample]):
         columns = self.catalog.sql("SELECT * FROM images LIMIT 0").column_names
         ends = []
         for name, unknown in (("start", pd.Timestamp.min), ("end", pd.Timestamp.max)):
-            said = f'"{name}"' if name in columns else "NULL"
-            table = self.catalog.sql(f"SELECT {said} AS time FROM images ORDER BY id")
-            times = pd.to_datetime(table["time"].to_pandas(), utc=True).dt.tz_localize(None)
-            ends.append(times.dt.as_unit("ns").fillna(unknown))
+            known = name in columns
+            times = (
+                starts(self.catalog, name)
+                if known
+                else pd.DatetimeIndex([pd.NaT] * len(self.catalog))
+            )
+            ends.append(times.as_unit("ns").fillna(unknown))
+        if self.stack is not None:
+            first, last = (times.to_numpy() for times in ends)
+            members = self.stack.members
+            ends = [[first[rows].min() for rows in members], [last[rows].max() for rows in members]]
         try:
             return pd.IntervalIndex.from_arrays(*ends, closed="both", name="datetime")
         except ValueError as error:
@@ -137,13 +202,14 @@ class CatalogDataset(Dataset[Sample]):
         Args:
             index: An `ImageSlice`; or torchgeo's ``GeoSlice``, which is read from all images there
                 and then, the first where several show the same; or the position of an image, read
-                whole.
+                whole. Times of a ``GeoSlice`` choose images, and series as a whole.
 
         Returns:
             The sample.
 
         Raises:
             IndexError: If no image is there.
+            SampleError: If a window shows series of other dates, or instances of several files.
         """
         parts = self._parts(index)
         query = parts[0]
@@ -151,6 +217,12 @@ class CatalogDataset(Dataset[Sample]):
         for part in parts[1:]:
             if sample["valid"].all():
                 break
+            one, other = self.images[query.row], self.images[part.row]
+            if "instances" in self.labels and one.vectors != other.vectors:
+                raise SampleError(
+                    f"a window shows {one.id} and {other.id}, whose labels {one.vectors} and "
+                    f"{other.vectors} both count from 1: take gv_data's samplers, which keep to one"
+                )
             _fill(sample, self._sample(part), self.assets)
         if self.transforms is not None:
             sample = self.transforms(sample, np.random.default_rng(query.seed))
@@ -178,38 +250,37 @@ class CatalogDataset(Dataset[Sample]):
         return [ImageSlice.made(slices, row, 0) for row in np.sort(rows).tolist()]
 
     def _sample(self, query: ImageSlice) -> Sample:
-        """A window of one image, as arrays."""
+        """A window of one image or item, as arrays."""
         image = self.images[query.row]
         grid = _window(query, image.grid)
-        values, valid = self._read(image, grid)
-        sample: Sample = {
-            "image": values,
-            "valid": valid,
+        sample = self._image(query.row, grid) | {
             "bounds": np.array([v for s in query for v in (s.start, s.stop, s.step)]),
             "transform": np.array(grid.transform, float),
             "id": image.id,
         }
         for name in self.assets:
-            sample[name], sample[f"{name}_valid"] = self._asset(image, name, grid)
-        return sample | self._truth(image, grid, valid) if self.labels else sample
+            sample[name], sample[f"{name}_valid"] = self._pixels.asset(image, name, grid)
+        for name, dated in self.series.items():
+            rows, bands = dated.over(grid), self._series_bands[name]
+            found = self._dates(dated, rows, grid, bands)
+            sample |= dict(zip((name, f"{name}_valid", f"{name}_dates"), found, strict=True))
+        if not self.labels:
+            return sample
+        shown = sample["valid"]
+        return sample | self._truth(image, grid, shown if shown.ndim == 2 else shown.any(axis=0))
 
-    def _read(
-        self, image: Image, grid: Grid
-    ) -> tuple[Float[np.ndarray, "c h w"], Bool[np.ndarray, "h w"]]:
-        top, left, bottom, right = window = image.in_file(grid)
-        row, column = image.origin
-        with self._scenes.lent(image.path, image.driver, image.source) as scene:
-            values, valid = scene.read(window, grid.shape_hw)
-            file_hw = scene.grid.shape_hw
-        if image.grid.shape_hw == file_hw:
-            return values, valid
-        shown = np.zeros_like(valid)
-        height, width = image.grid.shape_hw
-        down = _inside(top - row, bottom - row, grid.height_px, row, height, file_hw[0])
-        across = _inside(left - column, right - column, grid.width_px, column, width, file_hw[1])
-        shown[np.ix_(down, across)] = True
-        np.copyto(values, 0, where=~shown)
-        return values, valid & shown
+    def _image(self, row: int, grid: Grid) -> Sample:
+        """The image of a row on a grid in its CRS, or its series of images."""
+        image = self.images[row]
+        if self.stack is None:
+            return dict(zip(("image", "valid"), self._pixels.window(image, grid), strict=True))
+        members = self.stack.members[row]
+        found = self._dates(self.stack.dated, members, grid, len(image.bands))
+        return dict(zip(("image", "valid", "dates"), found, strict=True))
+
+    def _dates(self, dated: Dated, rows: Int[np.ndarray, " n"], grid: Grid, bands: int) -> Series:
+        images = [dated.images[row] for row in rows.tolist()]
+        return self._pixels.series(images, dated.days[rows], grid, bands=bands, steps=self.steps)
 
     def objects(
         self,
@@ -236,17 +307,6 @@ class CatalogDataset(Dataset[Sample]):
         """The polygons of an image, read once."""
         return self._truths.labels(image)
 
-    def _asset(
-        self, image: Image, name: str, grid: Grid
-    ) -> tuple[Float[np.ndarray, "c h w"], Bool[np.ndarray, "h w"]]:
-        """Another raster of the image's ground, on the same pixels."""
-        if name not in image.assets:
-            raise CatalogError(f"{image.id} has no {name}\n  try: the condition {name} IS NOT NULL")
-        with self._scenes.lent(image.assets[name], None, Source(image.source.root)) as scene:
-            if grid.crs is None or scene.grid.crs is None:  # pixel by pixel, as indexing checked
-                return scene.read(image.in_file(grid), grid.shape_hw)
-            return scene.on(grid)
-
     def _truth(self, image: Image, grid: Grid, valid: np.ndarray) -> Sample:
         truth: Sample = {}
         if image.label is not None:
@@ -254,9 +314,14 @@ class CatalogDataset(Dataset[Sample]):
         found = self._truths.on(image, grid)
         if found is not None:
             known = valid & found.labelled
-            edge = polygons.outline(found.instances, width_px=self.edge_px)
-            truth["mask"] = np.where(known, found.classes, IGNORE).astype(np.int64)
-            truth["edge"] = np.where(known, edge, IGNORE).astype(np.int64)
+            if "mask" in self.labels:
+                truth["mask"] = np.where(known, found.classes, IGNORE).astype(np.int64)
+            if "edge" in self.labels:
+                edge = polygons.outline(found.instances, width_px=self.edge_px)
+                truth["edge"] = np.where(known, edge, IGNORE).astype(np.int64)
+            if "instances" in self.labels:
+                numbers = found.features[found.instances]
+                truth["instances"] = np.where(known, numbers, UNNUMBERED).astype(np.int64)
         return truth
 
     def close(self) -> None:
@@ -266,7 +331,17 @@ class CatalogDataset(Dataset[Sample]):
     def __getstate__(self) -> dict[str, Any]:
         """Open files stay behind when a worker process gets a copy."""
         scenes = OpenScenes()
-        return {**self.__dict__, "_scenes": scenes, "_truths": Truths(scenes)}
+        own = {"_scenes": scenes, "_pixels": PixelReader(scenes), "_truths": Truths(scenes)}
+        return {**self.__dict__, **own}
+
+
+def _wanted(labels: bool | Sequence[Label]) -> tuple[Label, ...]:
+    """Which labels samples carry."""
+    if isinstance(labels, bool):
+        return ("mask", "edge") if labels else ()
+    if isinstance(labels, str) or not set(labels) <= set(LABELS):
+        raise CatalogError(f"labels are True, False or some of {', '.join(LABELS)}, got {labels!r}")
+    return tuple(labels)
 
 
 def _window(query: ImageSlice, own: Grid) -> Grid:
@@ -283,37 +358,21 @@ def _window(query: ImageSlice, own: Grid) -> Grid:
 
 def _fill(sample: Sample, other: Sample, assets: Sequence[str]) -> None:
     """Take from another image of the same window what the first does not show."""
-    groups = [
-        ("valid", ("image", "mask", "edge")),
-        *((f"{name}_valid", (name,)) for name in assets),
-    ]
-    for valid, keys in groups:
+    if not np.array_equal(sample.get("dates", 0), other.get("dates", 0)):
+        raise SampleError(
+            f"a window shows {sample['id']} and {other['id']}, series of other dates: take "
+            "gv_data's samplers, which keep to one"
+        )
+    shown, more = (
+        s["valid"].reshape(-1, *s["valid"].shape[-2:]).any(axis=0) for s in (sample, other)
+    )
+    for key in LABELS:
+        if key in sample:
+            np.copyto(sample[key], other[key], where=more & ~shown)
+    for key, valid in [("image", "valid"), *((name, f"{name}_valid") for name in assets)]:
         new = other[valid] & ~sample[valid]
-        for key in (*keys, valid):
-            if key in sample:
-                np.copyto(sample[key], other[key], where=new)
-
-
-def _inside(
-    first: float, last: float, count: int, origin: int, size: int, file_size: int
-) -> np.ndarray:
-    """Which of ``count`` pixels along one axis show a part only, and nothing beside it.
-
-    Args:
-        first: Where they begin, in pixels of the file from the part's first.
-        last: Where they end.
-        count: How many they are.
-        origin: First pixel of the part in its file.
-        size: Pixels of the part.
-        file_size: Pixels of the file.
-    """
-    step = (last - first) / count
-    centres = first + (np.arange(count) + 0.5) * step
-    # a fine pixel is interpolated from its neighbours' centres, a coarse one averages its extent
-    reach = max(0.5, step / 2)
-    begin = reach if origin > 0 else 0.0
-    end = size - (reach if origin + size < file_size else 0.0)
-    return (centres >= begin - 1e-5) & (centres <= end + 1e-5)
+        np.copyto(sample[key], other[key], where=new[..., None, :, :])
+        sample[valid] |= new
 
 
 def _tensor(value: Any) -> Any:  # noqa: ANN401  a sample holds arrays and text

@@ -20,6 +20,7 @@ True
 Every process needs a generator of its own, seeded by its rank or worker. What a batch knows of
 single pixels (rasters, (b, ..., h, w) like ``image``) and of whole samples is told apart by shape;
 ``bounds``, ``transform`` and all else that is not declared stay those of the sample that receives.
+So do the ``dates`` of series, which are mixed date by date: let those of a batch be about the same.
 
 Soft truth is float and marks the unknown as hard truth does: classes by `IGNORE`, numbers by NaN.
 A loss takes it over ``target != IGNORE``, as it would the hard one. For a loss that is linear in
@@ -37,8 +38,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gv_data.errors import SampleError
-from gv_data.windows.dataset import IGNORE
-from gv_data.windows.transforms import LABELS, rasters_of
+from gv_data.windows.dataset import IGNORE, LABELS
+from gv_data.windows.transforms import rasters_of, validity
 
 type Batch = dict[str, Any]
 
@@ -68,7 +69,8 @@ class CutMix:
 
     Method: arXiv:1905.04899. Rasters take their pixels along, so masks stay hard and in their type.
     Truth of whole samples is mixed by the shares of the pixels, counted after the box was cut at
-    the border of the window. An object that the box cuts has no ``edge`` along the cut.
+    the border of the window. An object that the box cuts has no ``edge`` along the cut. Numbers in
+    ``instances`` go on in the box after those around it: the same object may be seen in both.
 
     Attributes:
         alpha: Both parameters of the beta distribution from which the share that stays is drawn.
@@ -174,7 +176,10 @@ def pasted(
     top, left, bottom, right = box
     for key, raster in rasters.items():
         mixed[key] = raster.clone()
-        mixed[key][..., top:bottom, left:right] = raster[..., top:bottom, left:right].roll(1, 0)
+        other = raster[..., top:bottom, left:right].roll(1, 0)
+        if key == "instances" and len(raster) > 1:
+            other = torch.where(other > 0, other + raster.amax((-2, -1), keepdim=True), other)
+        mixed[key][..., top:bottom, left:right] = other
     height, width = batch["image"].shape[-2:]
     stays = 1 - (bottom - top) * (right - left) / (height * width)
     for key in truth:
@@ -199,22 +204,25 @@ def blended(
         values: Keys of float numbers.
     """
     classes = classes or {}
+    if "instances" in batch:
+        raise SampleError(
+            "'instances' are numbers of objects, which cannot be blended: leave them out of the "
+            "labels, or take CutMix"
+        )
     truth = _declared(batch, classes, values, without={})
     mixed = dict(batch)
     for key in truth:
         mixed[key] = _softened(key, batch[key], stays, classes.get(key))
     inputs = {k: r for k, r in rasters_of(batch, least_axes=3).items() if k not in truth}
-    both = torch.logical_and(*_pair(batch["valid"], stays)) if "valid" in batch else None
     for key, raster in inputs.items():
         own, other = _pair(raster, stays)
         if raster.dtype == torch.bool:
             mixed[key] = own & other
         elif raster.is_floating_point():
             mixed[key] = torch.lerp(other, own, stays)
-            if both is not None:
-                between = (1,) * (raster.ndim - both.ndim)
-                known = both.reshape(len(both), *between, *both.shape[1:])
-                mixed[key] = mixed[key].masked_fill(~known, 0)
+            if "valid" in batch:
+                both = torch.logical_and(*_pair(validity(batch, key, batched=True), stays))
+                mixed[key] = mixed[key].masked_fill(~both, 0)
         else:
             raise SampleError(
                 f"{key!r} of {raster.dtype} cannot be blended: make it float, or declare it as "

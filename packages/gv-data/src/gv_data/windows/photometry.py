@@ -2,7 +2,8 @@
 
 Each is a transform as those of `gv_data.windows.transforms`: a function of a sample of arrays and a
 generator. Images are float (..., c, h, w) in physical units, and so are the settings that are not
-shares. Labels and ``valid`` (h, w) stay, and so do the zeros where there is no image.
+shares. Labels and ``valid``, (h, w) or (t, h, w) of a series, stay, and so do the zeros where there
+is no image.
 """
 
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ class Light:
     """Other exposure, contrast, gamma and colour balance, as another day or camera would give.
 
     Values are taken relative to the ``white`` of the sensor; where there is no image they stay 0.
+    All dates of a series change alike.
 
     Attributes:
         brightness: Largest shift of all bands together, as a share of ``white``.
@@ -40,7 +42,7 @@ class Light:
 
     def __call__(self, sample: Sample, random: np.random.Generator) -> Sample:
         """Change the image of a sample."""
-        image, valid = np.asarray(sample["image"], np.float32) / self.white, sample["valid"]
+        image, valid = np.asarray(sample["image"], np.float32) / self.white, _valid(sample)
         if not valid.any():
             return sample
         gains = random.uniform(1 - self.colour, 1 + self.colour, image.shape[-3])
@@ -49,7 +51,7 @@ class Light:
             mixed = random.uniform(0, 1)
             image = (1 - mixed) * image + mixed * image.mean(axis=-3, keepdims=True)
         spread = 1 + random.uniform(-self.contrast, self.contrast)
-        middle = float(image[..., valid].mean())
+        middle = float(image[np.broadcast_to(valid, image.shape)].mean())
         shift = random.uniform(-self.brightness, self.brightness)
         image = (image - middle) * spread + middle + shift
         exponent = float(np.exp(random.uniform(-self.gamma, self.gamma)))
@@ -105,7 +107,7 @@ class Blur:
 
 def blurred(sample: Sample, sigma_px: float) -> Sample:
     """The sample seen through a Gaussian point spread of a standard deviation in pixels."""
-    image, valid = sample["image"], sample["valid"]
+    image, valid = sample["image"], _valid(sample)
     seen = _spread(np.where(valid, image, 0), sigma_px)
     weight = _spread(valid.astype(np.float32), sigma_px)
     return _shown(sample, seen / np.where(valid, weight, 1))
@@ -175,12 +177,15 @@ class BandDrop:
 def _shown(sample: Sample, image: Float[np.ndarray, "*t c h w"]) -> Sample:
     """The sample with other values where it has an image, in the type it had."""
     dtype = np.result_type(sample["image"], np.float32)
-    return {**sample, "image": np.where(sample["valid"], image, 0).astype(dtype, copy=False)}
+    return {**sample, "image": np.where(_valid(sample), image, 0).astype(dtype, copy=False)}
 
 
-def _spread(
-    raster: Float[np.ndarray, "*c h w"] | Bool[np.ndarray, "h w"], sigma_px: float
-) -> Float[np.ndarray, "*c h w"]:
+def _valid(sample: Sample) -> Bool[np.ndarray, "*t 1 h w"]:
+    """Where the image shows something, for all its bands."""
+    return sample["valid"][..., None, :, :]
+
+
+def _spread(raster: Float[np.ndarray, "*c h w"], sigma_px: float) -> Float[np.ndarray, "*c h w"]:
     return ndimage.gaussian_filter(raster, sigma_px, mode="constant", axes=(-2, -1))
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike
 from torchgeo.datasets import GeoDataset
 
+from gv_data import antimeridian
 from gv_data.errors import CatalogError
 from gv_data.grid import lonlat
 from gv_data.store.grids import Grids
@@ -63,7 +64,8 @@ class RandomWindows(WindowSampler):
                 an SQL expression over the catalog's tables, where NULL counts as 0. For example
                 ``1 / count(*) OVER (PARTITION BY place)`` draws every place as often, and
                 ``(SELECT area_m2 FROM labels l WHERE l.id = images.id AND class = 'roof')`` follows
-                the area of roofs.
+                the area of roofs. An item of stacked images is drawn as often as SQL says of its
+                images together; numbers are one an item.
             overhang: How far windows may reach beyond an image that is larger, as a share of their
                 side; never further than the image is larger.
             seed: Start of all random choices.
@@ -191,13 +193,16 @@ class _Layers:
         kinds = grids[np.flatnonzero(placed)[first]]
         if self._several:
             outlines = kinds.outlines_lonlat()
+            outlines[..., 0] = antimeridian.unwrapped(outlines[..., 0])
         else:
             west, south, east, north = kinds.bounds.T
             ring = [(west, south), (east, south), (east, north), (west, north)]
             outlines = np.moveaxis(np.array(ring), -1, 0)
         middle = outlines.mean(axis=1, keepdims=True)
         # neighbours that share a side share no ground
-        self._tree = shapely.STRtree(shapely.polygons(outlines + _INSET * (middle - outlines)))
+        inside = outlines + _INSET * (middle - outlines)
+        draw = antimeridian.polygons if self._several else shapely.polygons
+        self._tree = shapely.STRtree(draw(inside))
 
     def keep(
         self, grids: Grids, windows: Windows, chances: Float[np.ndarray, " n"]
@@ -236,6 +241,8 @@ def _weights(
             raise CatalogError(f"weight {weight!r} is SQL, which needs a catalog: give numbers")
         query = f"SELECT (\n{weight}\n)::DOUBLE AS weight FROM images ORDER BY id"
         weight = dataset.catalog.sql(query)["weight"].fill_null(0).to_numpy()
+        if dataset.stack is not None:
+            weight = dataset.stack.summed(weight)
     found = np.asarray(weight, float)
     if found.shape != (count,) or not (np.isfinite(found) & (found >= 0)).all() or not found.any():
         raise CatalogError(

@@ -3,7 +3,7 @@
 A transform is a function of a sample of arrays and a generator, so the same window with the same
 seed is changed in the same way in any process. All rasters of the sample (``image``, ``valid``,
 ``mask``, ``edge`` and any other array whose last two axes are those of ``image``) move together,
-and the georeference moves with them:
+all dates of a series alike, and the georeference moves with them:
 
 * ``transform``: six or nine numbers of the affine transform from (column, row) of pixel corners to
   (x, y) in units of the CRS. Turned windows have rotation or reflection terms in it.
@@ -23,12 +23,9 @@ from jaxtyping import Float
 from scipy import ndimage
 
 from gv_data.errors import SampleError
-from gv_data.windows.dataset import IGNORE, Sample
+from gv_data.windows.dataset import IGNORE, LABELS, UNNUMBERED, Sample
 
 type Transform = Callable[[Sample, np.random.Generator], Sample]
-
-LABELS = ("mask", "edge")
-"""Rasters of truth: unknown where there is no image, as `IGNORE` or, when float, as NaN."""
 
 _WHOLE = 1 - 1e-6
 """Weight of valid pixels from which rounding only keeps it below one."""
@@ -132,10 +129,10 @@ def rotated(sample: Sample, angle_deg: float, *, zoom: float = 1.0) -> Sample:
 
     Rasters of floats are interpolated (bilinear), all others and `LABELS` take the nearest pixel.
     A pixel is valid where all it is interpolated from is: what is not there does not bleed in.
-    Elsewhere rasters are 0, `LABELS` unknown.
+    Elsewhere rasters are 0, `LABELS` unknown: `IGNORE`, `UNNUMBERED`, or NaN when they are floats.
 
     Args:
-        sample: What to turn; ``valid`` is (h, w).
+        sample: What to turn; ``valid`` is (h, w), or (t, h, w) of a series.
         angle_deg: Counter-clockwise as one sees the image, in degrees of the pixel grid; where
             pixels are not square (a CRS in degrees), the ground is sheared too, and ``transform``
             says so.
@@ -145,7 +142,7 @@ def rotated(sample: Sample, angle_deg: float, *, zoom: float = 1.0) -> Sample:
         SampleError: If an array is not on the grid of the image.
     """
     rasters = rasters_of(sample)
-    height, width = rasters["valid"].shape
+    height, width = rasters["valid"].shape[-2:]
     middle = Affine.translation(width / 2, height / 2)
     back = middle @ Affine.rotation(angle_deg) @ Affine.scale(zoom) @ ~middle
     rows, columns = np.mgrid[:height, :width] + 0.5
@@ -154,19 +151,24 @@ def rotated(sample: Sample, angle_deg: float, *, zoom: float = 1.0) -> Sample:
         back.d * columns + back.e * rows + back.f - 0.5,
     )
     places = np.stack([row, column])
-    shown = _interpolated(rasters["valid"].astype(float), places) > _WHOLE
+    seen = {
+        key: _interpolated(raster.astype(float), places) > _WHOLE
+        for key, raster in rasters.items()
+        if key == "valid" or key.removesuffix("_valid") in rasters.keys() - {key}
+    }
     changed = _placed(sample, back)
     nearest = (
         np.clip(np.rint(row).astype(int), 0, height - 1),
         np.clip(np.rint(column).astype(int), 0, width - 1),
     )
-    for key, raster in rasters.items():
+    for key in rasters.keys() - seen.keys():
+        raster, shown = rasters[key], validity({**rasters, **seen}, key)
         if raster.dtype.kind == "f" and key not in LABELS:
-            smooth = _interpolated(np.where(rasters["valid"], raster, 0), places)
+            smooth = _interpolated(np.where(validity(rasters, key), raster, 0), places)
             changed[key] = np.where(shown, smooth, raster.dtype.type(0))
         else:
             changed[key] = np.where(shown, raster[(..., *nearest)], _unknown(key, raster.dtype))
-    return _bounded({**changed, "valid": shown})
+    return _bounded({**changed, **seen})
 
 
 @dataclass(frozen=True)
@@ -239,6 +241,27 @@ def rasters_of(sample: Sample, *, least_axes: int = 2) -> dict[str, Any]:
     return found
 
 
+def validity(sample: Sample, key: str, *, batched: bool = False) -> Any:  # noqa: ANN401  array or tensor
+    """Where a raster of a sample shows something.
+
+    Args:
+        sample: One sample, or a batch, with its ``valid``.
+        key: The raster; its own validity, ``sar_valid`` of ``sar``, goes before that of the image.
+        batched: Whether it is a batch.
+
+    Returns:
+        Of a shape that broadcasts to the raster. What a series says of a raster without dates is
+        where any of them shows something.
+    """
+    raster, valid = sample[key], sample.get(f"{key}_valid", sample["valid"])
+    axes = 2 + batched
+    if valid.ndim > axes and raster.ndim != valid.ndim + 1:
+        valid = valid.any(axes - 2)
+    if valid.ndim > axes:
+        return valid[..., None, :, :]
+    return valid[(slice(None),) * batched + (None,) * (raster.ndim - valid.ndim)]
+
+
 def _placed(sample: Sample, back: Affine) -> Sample:
     """The sample with the ``transform`` of changed pixels.
 
@@ -278,4 +301,6 @@ def _unknown(key: str, dtype: np.dtype) -> np.ndarray:
     """What a raster holds where there is no image."""
     if key not in LABELS:
         return np.zeros((), dtype)
-    return np.array(np.nan if dtype.kind == "f" else IGNORE, dtype)
+    if dtype.kind == "f":
+        return np.array(np.nan, dtype)
+    return np.array(UNNUMBERED if key == "instances" else IGNORE, dtype)

@@ -10,6 +10,7 @@ import pandas as pd
 import shapely
 from jaxtyping import Float, Int
 
+from gv_data.antimeridian import polygons
 from gv_data.errors import CatalogError
 from gv_data.grid import Grid, lonlat
 from gv_data.store.grids import Grids
@@ -156,9 +157,9 @@ class Windows(Sequence[ImageSlice]):
             if crs is None:
                 boxes[rows] = None
             else:
-                boxes[rows] = shapely.transform(
-                    boxes[rows], lambda xy, crs=crs: np.stack(lonlat(crs, tuple(xy.T)), axis=1)
-                )
+                corners = shapely.get_coordinates(boxes[rows]).reshape(-1, 5, 2)[:, :4]
+                degrees = lonlat(crs, tuple(np.moveaxis(corners, -1, 0)))
+                boxes[rows] = polygons(np.stack(degrees, axis=-1))
         columns = {"id": np.array(ids, object)[self.rows]}
         columns |= dict(zip(_BOUNDS, self.bounds.T, strict=True))
         columns |= dict(zip(_SHAPE, self.shapes_hw.T, strict=True))

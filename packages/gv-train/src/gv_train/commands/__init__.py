@@ -1,0 +1,1 @@
+"""What the verbs of ``gv-train`` do, one module a verb."""
