@@ -468,3 +468,47 @@ def test_rings_are_cut_as_footprints_are():
     whole = antimeridian.rejoined(antimeridian.polygons(rings))
     assert shapely.get_num_geometries(whole).tolist() == [1, 1]
     assert whole[0].bounds[2] > 180
+
+
+@pytest.mark.parametrize("west", [179.998, -180.002])
+@pytest.mark.parametrize("form", ["cut", "east", "west"])
+def test_labels_at_180_are_drawn_whole_on_an_image_in_degrees(tif, vectors, tmp_path, west, form):
+    """Whichever of their longitudes the image and the polygon have."""
+    turn = {"cut": 0, "east": 0, "west": -360}[form]
+    box = shapely.box(179.9990 + turn, -17.003, 180.0010 + turn, -17.001)
+    cut = [
+        shapely.box(179.999, -17.003, 180, -17.001),
+        shapely.box(-180, -17.003, -179.999, -17.001),
+    ]
+    house = shapely.MultiPolygon(cut) if form == "cut" else box
+    far = shapely.box(10, -17.003, 10.002, -17.001)
+    file = vectors("houses.gpkg", [far, house], crs="EPSG:4326")
+    image = tif(
+        "in/a.tif",
+        np.random.default_rng(1).integers(1, 255, (1, 400, 400), dtype=np.uint8),
+        crs="EPSG:4326",
+        transform=Affine(1e-5, 0, west, 0, -1e-5, -17),
+    )
+    done = index([image], tmp_path / "c", labels=file)
+    assert (done.objects, done.outside) == (1, 1)
+    expected = np.zeros((400, 400), int)
+    expected[100:300, 100:300] = 1
+    drawn = done.catalog.dataset()[0]["mask"].numpy()
+    assert np.count_nonzero(drawn != expected) <= 800  # centres on an outline, by rounding
+    assert drawn[150:250, 150:250].all()
+    assert drawn.sum() == pytest.approx(40_000, rel=0.01)
+    _, _, centres = done.catalog.dataset().objects()
+    assert centres[0] == pytest.approx([west + 0.002, -17.002], abs=1e-9)
+
+
+def test_a_polygon_beyond_180_is_found_on_an_image_on_the_other_side(tif, vectors, tmp_path):
+    file = vectors("far.gpkg", [shapely.box(180.001, -17.003, 180.002, -17.001)], crs="EPSG:4326")
+    image = tif(
+        "in/a.tif",
+        np.ones((1, 400, 400), np.uint8),
+        crs="EPSG:4326",
+        transform=Affine(1e-5, 0, -180, 0, -1e-5, -17),
+    )
+    drawn = index([image], tmp_path / "c", labels=file).catalog.dataset()[0]["mask"].numpy()
+    rows, columns = np.nonzero(drawn)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (100, 299, 100, 199)

@@ -310,3 +310,23 @@ def test_the_example_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(readme.read_text().split("```python\n")[1].split("```")[0], {})
     assert capsys.readouterr().out.startswith("1 [")
+
+
+def test_a_mask_value_of_two_classes_is_refused(command, tif, tmp_path):
+    image = tif("scenes/a.tif", IMAGE)
+    tif("masks/a.tif", IMAGE[:1])
+    words = ("--masks", tmp_path / "masks", "--classes", "0=a,0=b", "--out", tmp_path / "c")
+    code, _, narrated = command("index", image, *words)
+    assert code == 2
+    assert "the value 0 of masks names two classes" in narrated
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "3", "null"])
+def test_a_description_that_is_no_object_is_said(command, tif, tmp_path, text):
+    out = tmp_path / "c"
+    assert command("index", tif("a.tif", IMAGE), "--out", out)[0] == 0
+    (out / "catalog.json").write_text(text)
+    code, _, narrated = command("info", out)
+    assert code == 2
+    assert "catalog.json cannot be read, index again" in narrated

@@ -23,6 +23,7 @@ from gv_data.intake.image_row import Part
 from gv_data.intake.indexing import index
 from gv_data.labels import coco
 from gv_data.labels.labels import Labels
+from gv_data.measure.catalog_statistics import measure_catalog
 from gv_data.sources import IGNORE
 from gv_data.stac.stac_import import import_stac
 
@@ -272,14 +273,15 @@ def test_a_named_image_without_objects_shows_none(tif, labels, tmp_path):
     assert not found.catalog.dataset()[1]["mask"].any()
 
 
-def test_a_file_for_other_images_or_without_any_object_is_refused(tif, labels, tmp_path):
+def test_a_file_for_other_images_or_with_all_objects_on_others_is_refused(tif, labels, tmp_path):
     image = tif("a.tif", IMAGE)
     with pytest.raises(
         CatalogError, match=r"names none of the 1 images, such as a\.tif; it names b"
     ):
         index([image], tmp_path / "c", labels=labels(["b.tif"]))
+    elsewhere = labels(["a.tif", "b.tif"], [annotation(1, 2, 3, bbox=[1, 1, 9, 9])])
     with pytest.raises(CatalogError, match="holds no object on the images that it names"):
-        index([image], tmp_path / "c", labels=labels(["a.tif"], []))
+        index([image], tmp_path / "c", labels=elsewhere)
     assert not (tmp_path / "c").exists()
 
 
@@ -498,3 +500,52 @@ def test_an_unknown_kind_of_labels_is_refused():
 
     with pytest.raises(CatalogError, match="labels are vector or coco"):
         Source.from_json({"root": "/", "labels_format": "panoptic"})
+
+
+def test_a_file_without_any_object_says_that_its_images_show_none(tif, labels, tmp_path):
+    tif("images/a.tif", IMAGE)
+    tif("images/b.tif", IMAGE)
+    found = index([tmp_path / "images"], tmp_path / "c", labels=labels(["a.tif"], []))
+    assert (found.objects, found.unlabelled, found.unnamed) == (0, 2, 1)
+    (image,) = found.catalog.where("vectors IS NOT NULL").images
+    assert (image.id, image.objects) == ("a", 0)
+    assert not found.catalog.where("id = 'a'").dataset()[0]["mask"].any()
+    rows = found.catalog.sql("SELECT class, pixels FROM labels WHERE pixels > 0").to_pylist()
+    assert rows == [{"class": "background", "pixels": HEIGHT * WIDTH}]
+
+
+def test_when_all_images_with_objects_are_refused_the_reason_is_told(tif, labels, tmp_path):
+    tif("images/a.tif", IMAGE[:, :50])
+    tif("images/b.tif", IMAGE)
+    with pytest.raises(CatalogError, match="holds no object on the images") as told:
+        index([tmp_path / "images"], tmp_path / "c", labels=labels(["a.tif", "b.tif"]))
+    assert "80 x 50 px, objects.json says 80 x 60" in str(told.value)
+
+
+def test_sizes_are_whole_numbers_also_when_written_as_fractions(tif, labels, tmp_path):
+    image = tif("a.tif", IMAGE)
+
+    def listed(height: object, width: object) -> Path:
+        said = {"id": 1, "file_name": "a.tif", "height": height, "width": width}
+        return labels([said], ANNOTATIONS[:2])
+
+    assert index([image], tmp_path / "c", labels=listed(60.0, 80.0)).objects == 2
+    assert index([image], tmp_path / "d", labels=listed(None, 0)).objects == 2
+    with pytest.raises(CatalogError, match="says 80 x 61"):
+        index([image], tmp_path / "e", labels=listed(61.0, 80.0))
+    for height in ("60", 60.5, True, [60], float("inf")):
+        with pytest.raises(VectorError, match=r"whole numbers of pixels, those of a\.tif hold"):
+            index([image], tmp_path / "e", labels=listed(height, 80))
+
+
+def test_objects_of_images_follow_a_label_file_that_changed(tif, labels, tmp_path):
+    tif("images/a.tif", IMAGE)
+    tif("images/b.tif", IMAGE)
+    path = labels(["a.tif", "b.tif"])
+    catalog = index([tmp_path / "images"], tmp_path / "c", labels=path).catalog
+    assert [image.objects for image in catalog.images] == [5, 0]
+    labels(["a.tif", "b.tif"], [*ANNOTATIONS[:3], annotation(9, 2, 3, bbox=[1, 1, 9, 9])])
+    measure_catalog(catalog)
+    again = Catalog.open(tmp_path / "c")
+    assert [image.objects for image in again.images] == [3, 1]
+    assert again.sql("SELECT sum(objects)::INT AS n FROM labels").to_pylist() == [{"n": 4}]

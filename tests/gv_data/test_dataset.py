@@ -20,6 +20,7 @@ from gv_data.catalog import Catalog
 from gv_data.errors import CatalogError, SampleError
 from gv_data.intake.image_row import Part
 from gv_data.intake.indexing import index
+from gv_data.sources import RESERVED
 from gv_data.windows.dataset import IGNORE, LABELS, UNNUMBERED, CatalogDataset
 from gv_data.windows.photometry import Light
 from gv_data.windows.random_windows import RandomWindows
@@ -332,3 +333,15 @@ def test_a_place_without_image_is_an_index_error(labelled):
     dataset = labelled.dataset()
     with pytest.raises(IndexError, match="no image at 0 to 10"):
         dataset[slice(0, 10), slice(0, 10)]
+
+
+@pytest.mark.parametrize("name", [*RESERVED, "sar_valid", "sar_dates", "a b"])
+def test_names_that_samples_use_are_refused_for_what_lies_beside(labelled, tif, tmp_path, name):
+    image = tif("b.tif", IMAGE)
+    with pytest.raises(CatalogError, match=f"a pair cannot be called '{name}'"):
+        index([image], tmp_path / "other", pairs={name: image.parent})
+    assert not (tmp_path / "other").exists()
+    with pytest.raises(CatalogError, match=f"an asset cannot be called '{name}'"):
+        CatalogDataset(labelled, assets=(name,))
+    with pytest.raises(CatalogError, match=f"a series cannot be called '{name}'"):
+        CatalogDataset(labelled, series={name: labelled})

@@ -134,3 +134,23 @@ def test_the_command_takes_a_pattern(tif, tmp_path, command):
     code, _, told = command("index", tmp_path / "images", "--dates", "%Q", "--out", tmp_path / "d")
     assert code == 2
     assert "'%Q' is no pattern of dates" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "day"), [("a2023366.tif", None), ("a2024366.tif", (2024, 12, 31)),
+                      ("2023366_2023365.tif", (2023, 12, 31)), ("a2023000.tif", None)]
+)  # fmt: skip
+def test_day_366_is_one_of_leap_years_only(name, day):
+    found = DatePattern("%Y%j").of(Path(name))
+    assert (found and found[0]) == (day and dt.datetime(*day, tzinfo=dt.UTC))
+
+
+def test_dates_and_classes_are_in_the_names_of_links_not_of_their_targets(tif, tmp_path):
+    target = tif("cache/ab/20010101.tif", IMAGE)
+    link = tmp_path / "images" / "roof" / "t_20230105.tif"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(target)
+    found = index([tmp_path / "images"], tmp_path / "c", dates="%Y%m%d", class_folders=True)
+    assert spans(found.catalog)["roof/t_20230105"][0] == dt.datetime(2023, 1, 5, tzinfo=dt.UTC)
+    assert [image.label for image in found.catalog.images] == ["roof"]
+    assert found.catalog.images[0].path == target

@@ -339,3 +339,24 @@ def test_real_scenes_have_the_counts_of_their_description(tmp_path):
     everything = np.concatenate(pixels, axis=1)
     np.testing.assert_allclose(moments.mean, everything.mean(axis=1))
     np.testing.assert_allclose(moments.std, everything.std(axis=1))
+
+
+def test_when_the_last_step_refuses_all_images_the_reason_is_told(tif, tmp_path, command):
+    for name in ("a", "b"):
+        tif(f"images/{name}.tif", IMAGE)
+        far = Affine(0.5, 0, WEST + 9000, 0, -0.5, NORTH)
+        tif(f"sar/{name}.tif", IMAGE, transform=far)
+    words = ("--pair", f"sar={tmp_path / 'sar'}", "--out", tmp_path / "c")
+    code, _, said = command("index", tmp_path / "images", *words)
+    assert code == 2
+    assert "none of 2 images can be used" in said
+    assert "shows nothing of the ground of a" in said
+    assert not list((tmp_path / "c").glob("[!.]*"))
+    old = tif("old/z.tif", IMAGE)
+    assert command("index", old, "--out", tmp_path / "c")[0] == 0
+    for _ in range(2):  # what failed is tried again
+        code, told, _ = command("index", tmp_path / "images", *words, "--update")
+        assert code == 3
+        assert "shows nothing of the ground of a" in told
+    assert [image.id for image in Catalog.open(tmp_path / "c").images] == ["z"]
+    assert len(Catalog.open(tmp_path / "c").sql("SELECT id FROM errors")) == 2

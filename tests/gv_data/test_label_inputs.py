@@ -10,8 +10,9 @@ import shapely
 from skimage.segmentation import find_boundaries
 
 from gv_data.catalog import Catalog
-from gv_data.errors import CatalogError, VectorError
+from gv_data.errors import CatalogError, RasterError, VectorError
 from gv_data.intake.indexing import index
+from gv_data.labels.masks import ClassTable
 from gv_data.sources import IGNORE, Source
 
 RNG = np.random.default_rng(6)
@@ -230,3 +231,35 @@ def test_a_source_says_what_is_wrong_with_it():
     assert Source.from_json(source.to_json()) == source
     with pytest.raises(CatalogError, match="damaged"):
         Source.from_json({"root": "/", "unknown": 1})
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_values_of_masks_that_are_not_finite_say_nothing(named, scenes, tif, tmp_path):
+    broken = CLASSES.astype(np.float32)
+    broken[0, :2] = np.nan, np.inf
+    tif("masks/a.tif", broken[None], crs=None)
+    tif("masks/sub/b.tif", CLASSES[None], crs=None)
+    words: dict[str, Any] = {"classes": ("x", "y", "z")} if named else {}
+    found = index([scenes], tmp_path / "c", masks=tmp_path / "masks", **words)
+    assert not found.refused
+    expected = CLASSES.copy()
+    expected[0, :2] = IGNORE
+    np.testing.assert_array_equal(whole(found.catalog)["mask"], expected)
+
+
+def test_a_table_of_classes_takes_no_infinite_value_for_a_class():
+    values = np.array([[0, np.inf, np.nan]])
+    named = ClassTable(Source("/", classes=("x", "y")))
+    assert named.of(values).tolist() == [[0, IGNORE, IGNORE]]
+    with pytest.raises(RasterError, match="a mask holds inf, which is no class"):
+        ClassTable(Source("/")).of(values)
+
+
+def test_nodata_of_a_mask_is_asked_for_no_class(scenes, tif, tmp_path):
+    values = CLASSES.astype(np.int16)
+    values[:5] = -9999
+    for image in ("a", "sub/b"):
+        tif(f"masks/{image}.tif", values[None], crs=None, nodata=-9999)
+    found = index([scenes], tmp_path / "c", masks=tmp_path / "masks")
+    expected = np.where(values < 0, IGNORE, values)
+    np.testing.assert_array_equal(whole(found.catalog)["mask"], expected)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import rasterio.features
 import shapely
+import shapely.affinity
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -195,3 +196,43 @@ def test_real_roads_cover_their_length_by_their_width(tmp_path):
     row = found.catalog.sql("SELECT area_m2, objects FROM labels WHERE number = 1").to_pylist()[0]
     assert row["area_m2"] == pytest.approx(covered.area, rel=2e-3)
     assert row["objects"] == found.objects == 38
+
+
+def test_lines_without_length_are_dropped_and_counted(tif, vectors, tmp_path):
+    point = ROADS[0].coords[0]
+    dot = shapely.LineString([point, point])
+    half = shapely.MultiLineString([ROADS[0], dot])
+    path = vectors("roads.gpkg", [dot, ROADS[1], half])
+    found = index([tif("a.tif", IMAGE)], tmp_path / "c", labels=path, line_width_m=6.0)
+    assert (found.objects, found.dropped, found.lines) == (2, 1, 0)
+    shapes = Labels.of(found.catalog.images[0]).shapes
+    (alone,) = widen(np.array(ROADS[:1], object), np.array([6.0]), CRS("EPSG:32637"))
+    assert shapes[1].symmetric_difference(alone).area < 1e-3
+    only = vectors("dots.gpkg", [dot])
+    with pytest.raises(VectorError, match="holds no polygon to learn from"):
+        index([tif("a.tif", IMAGE)], tmp_path / "d", labels=only, line_width_m=6.0)
+
+
+def test_widths_beyond_all_measure_are_refused(tmp_path):
+    frame = gpd.GeoDataFrame({"width": [1e308, 5.0]}, geometry=ROADS, crs="EPSG:32637")
+    frame.to_file(tmp_path / "roads.gpkg")
+    with pytest.raises(VectorError, match=r"a line of 1e\+308 m in the column width"):
+        Labels.read(tmp_path / "roads.gpkg", line_width_column="width")
+    with pytest.raises(VectorError, match=r"got 1e\+308: the most is 100,000 m"):
+        Labels.read(tmp_path / "roads.gpkg", line_width_m=1e308)
+
+
+def test_a_line_beyond_the_pole_becomes_nothing():
+    lines = np.array([shapely.LineString([(x, 95), (x + 1, 95)]) for x in (10, 500)], object)
+    assert all(one.is_empty for one in widen(lines, np.array([5.0, 5.0]), CRS("EPSG:4326")))
+
+
+@pytest.mark.parametrize("west", [179.999, -180.001])
+def test_a_line_across_180_degrees_keeps_its_shape(west):
+    line = shapely.LineString([(west, -17), (west + 0.002, -17)])
+    (wide,) = widen(np.array([line], object), np.array([6.0]), CRS("EPSG:4326"))
+    there = shapely.affinity.translate(line, 10 - west)
+    (expected,) = widen(np.array([there], object), np.array([6.0]), CRS("EPSG:4326"))
+    moved = shapely.affinity.translate(expected, west - 10)
+    assert wide.is_valid
+    assert wide.symmetric_difference(moved).area < 1e-4 * moved.area

@@ -1,13 +1,17 @@
 """Catalogs and images on object storage work as local ones do, against a server on this machine."""
 
+import socket
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
+import rasterio.errors
 import shapely
 
-from gv_data import RandomWindows, atomic
+from gv_data import RandomWindows, atomic, locations
 from gv_data.catalog import Catalog
 from gv_data.cli import FAMILY
 from gv_data.errors import CatalogError, DataError
@@ -134,6 +138,42 @@ def test_a_server_that_does_not_answer_is_said_without_the_secret(bucket, monkey
     with pytest.raises(DataError, match="cannot be reached") as caught:
         Catalog.open(f"s3://{bucket}/catalog")
     assert "a-secret-of-the-test" not in str(caught.value)
+
+
+@pytest.fixture
+def silent(bucket, monkeypatch) -> Iterator[str]:
+    """A place on a server that takes connections and never answers."""
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()
+    server = socket.create_server(("127.0.0.1", 0), backlog=64)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+    monkeypatch.setattr(locations, "SILENCE_S", 1)
+    monkeypatch.setattr(locations, "_ATTEMPTS", 1)
+    yield f"s3://{bucket}"
+    server.close()
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_commands_give_up_on_a_server_that_is_silent(silent, tif, capsys):
+    image = tif("a.tif", SCENES["t0"])
+    for words in (
+        ["info", f"{silent}/cat"],
+        ["index", str(image), "--out", f"{silent}/cat"],
+        ["index", f"{silent}/im", "--out", str(image.parent / "c")],
+    ):
+        assert run("gv-data", FAMILY, words) == 2
+        told = capsys.readouterr().err
+        assert f"{silent}/" in told
+        assert "cannot be reached" in told
+        assert "Traceback" not in told
+        assert "s3:/b" not in told
+
+
+def test_gdal_gives_up_on_a_server_that_is_silent(silent):
+    settings = locations.gdal_settings() | {"GDAL_HTTP_MAX_RETRY": "0"}
+    with rasterio.Env(**settings), pytest.raises(rasterio.errors.RasterioIOError):
+        rasterio.open(f"/vsis3/{silent.removeprefix('s3://')}/a.tif")
 
 
 def test_files_on_two_storages_have_no_common_folder(bucket, tmp_path):

@@ -131,3 +131,24 @@ def test_other_files_are_read_only_when_that_is_allowed(catalog, tmp_path):
     with pytest.raises(CatalogError, match="disabled"):
         catalog.sql(query)
     assert catalog.sql(query, external=True)["mark"].to_pylist() == [5]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "EXPLAIN",
+        "EXPLAIN ANALYZE",
+        "EXPLAIN (ANALYZE, FORMAT JSON)",
+        "EXPLAIN /* SELECT 1 -- */ ANALYZE",
+        "explain -- SELECT 'é'\n analyze",
+    ],
+)
+def test_only_what_answers_is_explained(words, catalog, tmp_path):
+    file = tmp_path / "written.csv"
+    for harmful in (f"COPY (SELECT 1) TO '{file}'", "DELETE FROM images", "CREATE TABLE t (a INT)"):
+        for external in (False, True):
+            with pytest.raises(CatalogError, match="has no answer"):
+                catalog.sql(f"{words} {harmful}", external=external)
+    assert not file.exists()
+    for query in ("SELECT id FROM images", "(FROM images)", "WITH a AS (SELECT 1) FROM a"):
+        assert len(catalog.sql(f"{words} {query}", external=True))

@@ -654,3 +654,26 @@ def test_real_labels_are_read_repaired_and_measured(tmp_path, place, count, mean
     assert mean_m2[0] < areas.mean() < mean_m2[1]
     write(frame, tmp_path / "labels.parquet")
     assert len(read(tmp_path / "labels.parquet")) == count
+
+
+@pytest.mark.parametrize(
+    ("west", "south", "east", "north"),
+    [(-179, -60, 179, 60), (-180, -90, 180, 90), (-180, 60, 180, 90), (0, -90, 359, 80),
+     (-170, -60, 20, -10), (-180, -85, 180, 85)],
+)  # fmt: skip
+def test_areas_of_wide_boxes_are_those_of_their_zones(west, south, east, north):
+    a, f = 6_378_137.0, 1 / 298.257223563
+    e = np.sqrt(f * (2 - f))
+
+    def zone(degrees):  # closed form: area from the equator, a radian of longitude
+        s = np.sin(np.radians(degrees))
+        return a**2 * (1 - e**2) / 2 * (s / (1 - (e * s) ** 2) + np.arctanh(e * s) / e)
+
+    expected = np.radians(east - west) * (zone(north) - zone(south))
+    wide, small = box(west, south, east, north), box(20, 61, 21, 62)
+    found = area_m2([small, MultiPolygon([wide]), None, wide], "EPSG:4326")
+    np.testing.assert_allclose(found[[1, 3]], expected, rtol=2e-6)
+    assert found[0] == area_m2([small], "EPSG:4326")[0]
+    holed = wide.difference(box(0, 61, 1, 62))
+    hole = (wide.area > holed.area) * area_m2([box(0, 61, 1, 62)], "EPSG:4326")[0]
+    assert area_m2([holed], "EPSG:4326")[0] == pytest.approx(expected - hole, rel=2e-6)

@@ -145,3 +145,45 @@ def test_remove_wants_to_know_which(command, catalog):
     code, _, narrated = command("remove", catalog)
     assert code == 2
     assert "which images" in narrated
+
+
+def test_sql_writes_over_nothing_unasked_and_never_into_the_catalog(command, catalog, tmp_path):
+    file = tmp_path / "answer.parquet"
+    ask = ("sql", catalog, "SELECT 1 AS a", "--parquet")
+    assert command(*ask, file)[0] == 0
+    before = file.read_bytes()
+    code, told, narrated = command("sql", catalog, "SELECT 2 AS b", "--parquet", file)
+    assert (code, told, file.read_bytes()) == (2, "", before)
+    assert "--overwrite" in narrated
+    assert command("sql", catalog, "SELECT 2 AS b", "--parquet", file, "--overwrite")[0] == 0
+    assert pq.read_table(file).to_pylist() == [{"b": 2}]
+    (tmp_path / "linked").symlink_to(catalog)
+    kept = {one.name: one.read_bytes() for one in catalog.iterdir()}
+    for inside in (
+        catalog / "images.parquet",
+        catalog / "new.parquet",
+        tmp_path / "linked" / "images.parquet",
+        catalog / "deeper" / ".." / "images.parquet",
+    ):
+        code, _, narrated = command(*ask, inside, "--overwrite")
+        assert code == 2
+        assert "folder of the catalog" in narrated
+    assert {one.name: one.read_bytes() for one in catalog.iterdir()} == kept
+
+
+def test_sql_shows_columns_of_one_name_beside_each_other(command, catalog, tmp_path):
+    query = "SELECT 1 AS a, 2 AS a, 3 AS a_1, 4 AS a"
+    row = {"a": 1, "a_2": 2, "a_1": 3, "a_3": 4}
+    assert command("sql", catalog, query)[1] == "a  a_2  a_1  a_3\n1    2    3    4\n"
+    assert json.loads(command("sql", catalog, query, "--json")[1]) == [row]
+    assert command("sql", catalog, query, "--csv")[1] == "a,a_2,a_1,a_3\n1,2,3,4\n"
+    assert command("sql", catalog, query, "--parquet", tmp_path / "a.parquet")[0] == 0
+    assert pq.read_table(tmp_path / "a.parquet").to_pylist() == [row]
+
+
+def test_sql_help_names_the_tables_and_the_query(command):
+    told = command("sql", "--help")[1]
+    usage = next(found for found in told.splitlines() if found.startswith("usage"))
+    assert "QUERY" in usage
+    assert all(name in told for name in ("images", "statistics", "labels", "hashes", "errors"))
+    assert "--overwrite" in told

@@ -88,9 +88,12 @@ class Catalog:
         file = self.path / "catalog.json"
         try:
             with explained(file):
-                return json.loads(file.read_text(encoding="utf-8"))
+                found = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise CatalogError(f"{file} cannot be read, index again: {error}") from error
+        if not isinstance(found, dict):
+            raise CatalogError(f"{file} cannot be read, index again: it holds no JSON object")
+        return found
 
     def where(self, condition: str, **tables: pa.Table | str | Path) -> "Catalog":
         """The images for which an SQL condition holds.

@@ -17,6 +17,18 @@ from urllib.parse import urlsplit
 
 from gv_data.errors import DataError
 
+CONNECT_S = 5
+"""Seconds after which object storage that cannot be connected to is given up."""
+
+SILENCE_S = 10
+"""Seconds without a byte after which a request is given up."""
+
+_REQUEST_S = 300
+"""Seconds after which GDAL gives up a request that trickles."""
+
+_ATTEMPTS = 3
+"""How often botocore asks, unless ``AWS_MAX_ATTEMPTS`` says otherwise."""
+
 _SCHEME = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+):/+")
 
 
@@ -44,8 +56,13 @@ def located(place: str | os.PathLike[str]) -> Path:
         from gv_data.object_paths import ObjectPath
     except ImportError:
         raise DataError(f'{place} needs what reads object storage: uv add "gv-data[s3]"') from None
+    settings: dict[str, Any] = {"connect_timeout": CONNECT_S, "read_timeout": SILENCE_S}
+    if "AWS_MAX_ATTEMPTS" not in os.environ:
+        settings["retries"] = {"total_max_attempts": _ATTEMPTS}
+    name = f"s3://{str(place)[scheme.end() :]}"
     # a listing that is kept would not show what others write
-    return cast("Path", ObjectPath(f"s3://{str(place)[scheme.end() :]}", use_listings_cache=False))
+    remote = ObjectPath(name, use_listings_cache=False, config_kwargs=settings)
+    return cast("Path", remote)
 
 
 def is_remote(place: Path) -> bool:
@@ -73,6 +90,16 @@ def is_file(place: Path) -> bool:
             return system.info(name)["type"] == "file"
         except FileNotFoundError:
             return False
+
+
+def is_folder(place: Path) -> bool:
+    """Whether there is a folder.
+
+    Raises:
+        DataError: If the object storage cannot be asked.
+    """
+    with explained(place):
+        return place.is_dir()
 
 
 def files_below(folder: Path) -> Iterator[Path]:
@@ -159,6 +186,10 @@ def gdal_settings() -> dict[str, Any]:
     """GDAL's settings for object storage: the endpoint of the environment, and few requests."""
     settings: dict[str, Any] = {
         "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+        "GDAL_HTTP_CONNECTTIMEOUT": str(CONNECT_S),
+        "GDAL_HTTP_LOW_SPEED_LIMIT": "1",  # bytes a second: a slow download goes on, silence ends
+        "GDAL_HTTP_LOW_SPEED_TIME": str(SILENCE_S),
+        "GDAL_HTTP_TIMEOUT": str(_REQUEST_S),
         "GDAL_HTTP_MAX_RETRY": "4",
         "GDAL_HTTP_RETRY_DELAY": "0.5",
         "VSI_CACHE": True,

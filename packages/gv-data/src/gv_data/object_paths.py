@@ -5,6 +5,9 @@ from typing import Any, Self, cast, override
 
 from upath.implementations.cloud import S3Path
 
+_RETRIES = 2
+"""How often s3fs begins anew, each time with all attempts of botocore."""
+
 
 class ObjectPath(S3Path):
     """``s3://bucket/key``, with a connection of the process that asks.
@@ -28,6 +31,7 @@ class ObjectPath(S3Path):
         if system._pid != os.getpid():
             del self._fs_cached
             system = super().fs
+        system.retries = _RETRIES
         return system
 
     @override

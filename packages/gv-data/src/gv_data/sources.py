@@ -9,6 +9,12 @@ from gv_data.errors import CatalogError
 IGNORE = 255
 """Class of a pixel of which nobody said what it is."""
 
+RESERVED = (
+    *("image", "valid", "dates", "bounds", "transform", "id"),
+    *("mask", "edge", "instances", "label"),
+)
+"""What samples hold beside further rasters and series."""
+
 type LabelsFormat = Literal["vector", "coco"]
 """Polygons on the ground, in a file for all images; or objects in the pixels of each image."""
 
@@ -65,6 +71,11 @@ class Source:
             raise CatalogError(
                 f"{len(self.classes)} classes have {len(self.mask_values)} values: give each one"
             )
+        twice = [value for value in self.mask_values if self.mask_values.count(value) > 1]
+        if twice:
+            raise CatalogError(
+                f"the value {twice[0]} of masks names two classes: give each class its own value"
+            )
         both = set(self.ignore) & set(self.mask_values)
         if both:
             raise CatalogError(f"the value {min(both)} is a class and ignored: choose one")
@@ -95,3 +106,20 @@ class Source:
             for name, value in asdict(self).items()
             if name == "root" or value != getattr(usual, name)
         }
+
+
+def check_sample_name(name: str, kind: str) -> None:
+    """Refuse a name for rasters under which samples hold something else.
+
+    Args:
+        name: A sample would hold ``name``, ``name_valid`` and, of a series, ``name_dates``.
+        kind: What would be called so, for the message.
+
+    Raises:
+        CatalogError: If it is taken, ends as those do, or is no identifier.
+    """
+    if not name.isidentifier() or name in RESERVED or name.endswith(("_valid", "_dates")):
+        raise CatalogError(
+            f"{kind} cannot be called {name!r}: choose another name, an identifier that does not "
+            f"end with _valid or _dates and is none of {', '.join(RESERVED)}"
+        )

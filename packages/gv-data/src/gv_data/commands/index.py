@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gv_data.commands.views import named_path
+from gv_data.locations import located
 from gv_data.terminal.caller import next_command
 from gv_data.terminal.command import Command
 from gv_data.terminal.console import Console, duration
@@ -20,9 +21,15 @@ if TYPE_CHECKING:
 
 def _index_options(parser: Parser) -> None:
     parser.add_argument(
-        "inputs", type=Path, nargs="+", metavar="FOLDER_OR_FILE", help="images, or folders of them"
+        "inputs",
+        type=located,
+        nargs="+",
+        metavar="FOLDER_OR_FILE",
+        help="images, or folders of them",
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder of the catalog")
+    parser.add_argument(
+        "--out", type=located, metavar="PATH", required=True, help="folder of the catalog"
+    )
     parser.add_argument("--append", action="store_true", help="add to a catalog that is there")
     parser.add_argument(
         "--update",
@@ -189,10 +196,10 @@ def _index(values: argparse.Namespace, console: Console) -> int:
             f"{len(found.catalog):,} images",
         )
         return 0
-    summary = summarise(found.new)
+    summary = summarise(found.new) if found.added else None
     following = _next(values, found)
     lines = [
-        f"images     {_images_line(summary)}",
+        f"images     {_images_line(summary) if summary else 'none that can be used'}",
         f"labels     {found.labels_said}" if values.labels else "",
         *refused_lines([reason for _, reason in found.refused], "could not be used", console),
         f"took       {duration(time.monotonic() - started)}",
@@ -202,9 +209,9 @@ def _index(values: argparse.Namespace, console: Console) -> int:
     answer = {
         "catalog": values.out,
         "images": found.added,
-        "crs": summary.crs,
-        "gsd_m": summary.gsd_m,
-        "ground_m2": summary.ground_m2,
+        "crs": summary.crs if summary else {},
+        "gsd_m": summary.gsd_m if summary else None,
+        "ground_m2": summary.ground_m2 if summary else 0.0,
         "labels": {
             "on_images": found.objects,
             "outside": found.outside,

@@ -1,10 +1,12 @@
 """``gv-data sql``: any question to the tables of a catalog."""
 
 import argparse
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gv_data.commands import views
+from gv_data.locations import explained, located
 from gv_data.terminal.command import Command
 from gv_data.terminal.console import Console
 from gv_data.terminal.options import Parser, UsageError
@@ -18,9 +20,18 @@ ROWS_SHOWN = 200
 
 def _options(parser: Parser) -> None:
     views.add_options(parser)
-    parser.add_argument("query", nargs="?", metavar="QUERY", help="DuckDB SQL")
+    query = parser.add_argument("query", nargs="?", metavar="QUERY", help="DuckDB SQL")
+    query.required = True  # the usage line shows it; that it is missing is told with an example
     parser.add_argument("--csv", action="store_true", help="the answer as CSV")
-    parser.add_argument("--parquet", type=Path, metavar="FILE", help="write the answer to a file")
+    parser.add_argument(
+        "--parquet",
+        type=located,
+        metavar="FILE",
+        help="write the answer to a new file, outside the catalog's folder",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="let --parquet replace a file that is there"
+    )
     parser.add_argument(
         "--allow-external",
         action="store_true",
@@ -35,7 +46,10 @@ def _sql(values: argparse.Namespace, console: Console) -> None:
             "gv-data sql: what is asked? for example "
             '"SELECT place, count(*) FROM images GROUP BY place"'
         )
-    table = views.chosen(values).sql(values.query, external=values.allow_external)
+    view = views.chosen(values)
+    if values.parquet:
+        _check_target(values.parquet, view.path, overwrite=values.overwrite)
+    table = _distinct(view.sql(values.query, external=values.allow_external))
     if values.parquet:
         _write(table, values.parquet)
         answer = {"file": values.parquet, "rows": len(table), "columns": table.column_names}
@@ -43,6 +57,37 @@ def _sql(values: argparse.Namespace, console: Console) -> None:
         return
     rows = [{name: _plain(value) for name, value in row.items()} for row in table.to_pylist()]
     console.answer(rows, _csv(table, rows) if values.csv else _text(table, rows))
+
+
+def _check_target(path: Path, catalog: Path, *, overwrite: bool) -> None:
+    """Refuse to write over what is there, and into the catalog whatever is asked.
+
+    Raises:
+        UsageError: With the way out.
+    """
+    with explained(path):
+        there = path.exists()
+    home = catalog.resolve()
+    if any(one.is_relative_to(home) for one in (path.resolve(), path.parent.resolve())):
+        raise UsageError(
+            f"--parquet {path} lies in the folder of the catalog, which only gv-data index and "
+            "measure write: choose a file elsewhere"
+        )
+    if there and path.is_dir():
+        raise UsageError(f"--parquet {path} is a folder: name a file in it")
+    if there and not overwrite:
+        raise UsageError(f"--parquet {path} is there already: add --overwrite, or another name")
+
+
+def _distinct(table: "pa.Table") -> "pa.Table":
+    """A table whose columns have different names: a second ``a`` is ``a_1``."""
+    given = table.column_names
+    names: list[str] = []
+    for name in given:
+        spare = (f"{name}_{n}" for n in count(1))
+        free = (one for one in spare if one not in names and one not in given)
+        names.append(next(free) if name in names else name)
+    return table.rename_columns(names)
 
 
 def _write(table: "pa.Table", path: Path) -> None:
@@ -123,7 +168,7 @@ def _cell(value: object) -> str:
 
 
 COMMAND = Command(
-    "Ask the tables of a catalog: images, statistics, errors, and tables of your own.",
+    "Ask the tables of a catalog: images, statistics, labels, hashes, errors, and your own.",
     (
         'gv-data sql catalogs/town "SELECT place, count(*), avg(gsd_m) FROM images GROUP BY place"',
         'gv-data sql catalogs/town "SELECT split, asset, band, pooled_mean(statistics), '

@@ -8,7 +8,7 @@ import pyarrow as pa
 from gv_data import atomic
 from gv_data.catalog import Catalog
 from gv_data.errors import CatalogError
-from gv_data.locations import is_remote
+from gv_data.locations import explained, is_remote
 from gv_data.sources import Source
 from gv_data.store import table_files
 
@@ -18,8 +18,11 @@ def existing(out: Path, *, append: bool) -> Catalog | None:
 
     Raises:
         CatalogError: If there is one and ``append`` is not set.
+        DataError: If the object storage cannot be asked.
     """
-    if not (out / "images.parquet").exists():
+    with explained(out):
+        there = (out / "images.parquet").exists()
+    if not there:
         return None
     if not append:
         raise CatalogError(
@@ -93,6 +96,20 @@ def add(
                 f"the columns of {out} are of other kinds: {error}\n  try: another --out"
             ) from error
     return len(known)
+
+
+def withdraw(out: Path, ids: set[str]) -> None:
+    """Take back a catalog that was made just now, or its images where others were added since.
+
+    Args:
+        out: Folder of the catalog.
+        ids: Of the images.
+    """
+    with atomic.locked(out):
+        if set(known_files(Catalog.open(out))) <= ids:
+            table_files.discard(out)
+        else:
+            table_files.replace_rows(out, ids, None, [])
 
 
 def remove(view: Catalog) -> int:

@@ -18,7 +18,7 @@ _FIELDS = {
     "b": r"[a-z]{3}",
     "B": r"[a-z]{3,9}",
     "d": r"\d\d",
-    "j": r"\d{3}",
+    "j": r"(?P<day>\d{3})",
     "H": r"\d\d",
     "M": r"\d\d",
     "S": r"\d\d",
@@ -98,6 +98,9 @@ class DatePattern:
                 try:
                     first = dt.datetime.strptime(found[1], self.text).replace(tzinfo=dt.UTC)
                 except ValueError:  # digits that are no date, such as the 13th month
+                    continue
+                day = found.groupdict().get("day")
+                if day and int(day) != first.timetuple().tm_yday:  # day 366 of a common year
                     continue
                 return first, self._end(first) - _INSTANT
         return None

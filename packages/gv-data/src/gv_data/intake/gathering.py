@@ -94,7 +94,7 @@ class Gathered:
         pattern: DatePattern | None,
     ) -> None:
         """Add what an image holds to what is known of it, or why it cannot be used."""
-        span = None if pattern is None else pattern.of(image.file)
+        span = None if pattern is None else pattern.of(image.given)
         if isinstance(result, str):
             self.refused.append((image.file, result))
             seen = dict(zip(("bytes", "modified_ns"), stamp(image.file) or (), strict=False))
@@ -136,19 +136,40 @@ class Gathered:
             CatalogError: If no image can be used, or none has what labels say.
         """
         used = self.used
-        if not used:
-            reasons = "\n".join(reason for _, reason in self.refused[:3])
-            raise CatalogError(f"none of {len(images)} images can be used:\n{reasons}")
-        if label_file is not None and not any(one.touching for one in self.labels.values()):
+        self.check_any(images)
+        if label_file is not None and not self._labelled(label_file):
             placed = np.array([row["geometry"] for row in used], object)
             bounds = [box_around(one) for one in placed[~shapely.is_missing(placed), None]]
-            raise CatalogError(label_file.why_none(bounds, used[0]["crs"]))
+            why = label_file.why_none(bounds, used[0]["crs"])
+            if self.refused:
+                why += f"\n{len(self.refused)} images could not be used:\n{self._reasons}"
+            raise CatalogError(why)
         if not self.reached:
             raise CatalogError(f"{labelled_area} and the images do not overlap")
         if masks is not None and not any("mask" in row for row in used):
             raise CatalogError(
                 f"no raster in {masks} has the name of an image, such as {images[0].name}"
             )
+
+    def check_any(self, images: Sequence[Input]) -> None:
+        """Refuse images of which none can be used.
+
+        Raises:
+            CatalogError: If it is so.
+        """
+        if not self.used:
+            raise CatalogError(f"none of {len(images)} images can be used:\n{self._reasons}")
+
+    @property
+    def _reasons(self) -> str:
+        """Why the first images cannot be used."""
+        return "\n".join(reason for _, reason in self.refused[:3])
+
+    def _labelled(self, label_file: LabelFile) -> bool:
+        """Whether labels lie on an image, or a file says that there are none on those it names."""
+        if label_file.says_there_is_none:
+            return bool(self.labels)
+        return any(one.touching for one in self.labels.values())
 
     def table(self, *, dated: bool) -> table_files.Rows:
         """The rows for a catalog."""

@@ -15,7 +15,7 @@ from gv_data.catalog import Catalog
 from gv_data.engine import mapped
 from gv_data.errors import CatalogError, DataError
 from gv_data.intake import label_inputs
-from gv_data.intake.catalog_rows import add, existing, known_files, stamp
+from gv_data.intake.catalog_rows import add, existing, known_files, stamp, withdraw
 from gv_data.intake.dates import DatePattern
 from gv_data.intake.gathering import Gathered, Indexed
 from gv_data.intake.inputs import Beside, Input, find
@@ -23,11 +23,11 @@ from gv_data.intake.label_inputs import LabelFile
 from gv_data.intake.reading import Cut, Reading
 from gv_data.locations import beyond, common_folder, located
 from gv_data.measure.catalog_statistics import measure_catalog
-from gv_data.sources import Source
+from gv_data.sources import Source, check_sample_name
 from gv_data.store.tables import IMAGES
 
-_TAKEN = (*IMAGES.names, "geometry", "bbox", "edge", "valid", "start", "end")
-"""Names of columns and of what samples hold, which no pair may have."""
+_TAKEN = (*IMAGES.names, "geometry", "bbox", "start", "end")
+"""Names of columns, which no pair may have."""
 
 
 def index(
@@ -193,6 +193,9 @@ def index(
     new = catalog.where(f"source = {number}")
     if measured:  # what is left: further rasters of the ground, and counts of labels
         gathered.refuse(_measure_rest(new, track), files.root)
+        if old is None and not gathered.used:
+            withdraw(out, {row["id"] for row in gathered.rows})
+            gathered.check_any(images)
     return gathered.told(catalog, new, label_file, masked=masks is not None)
 
 
@@ -233,7 +236,8 @@ def _check_kinds(
 
 def _check_pairs(pairs: Mapping[str, Path]) -> None:
     for name in pairs:
-        if not name.isidentifier() or name in _TAKEN:
+        check_sample_name(name, "a pair")
+        if name in _TAKEN:
             raise CatalogError(f"a pair cannot be called {name!r}: choose another name")
 
 

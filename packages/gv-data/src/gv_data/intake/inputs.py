@@ -1,11 +1,12 @@
 """Files as people have them: images in folders, and others beside them under the same names."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from gv_data.errors import CatalogError
-from gv_data.locations import beyond, files_below, is_file
+from gv_data.locations import beyond, files_below, is_file, is_folder, is_remote
 
 SUFFIXES = (".tif", ".tiff", ".jp2", ".png", ".jpg", ".jpeg")
 """Endings of files that are taken for images when a folder is indexed."""
@@ -22,19 +23,21 @@ class Input:
     """One image.
 
     Attributes:
-        file: Where it is.
+        file: Where it is, links resolved.
+        given: Where it was found; its names count, as a link's target may be called after a hash.
         name: Its file, without ending, with the folders between it and the given one.
         id: What it is called in the catalog.
     """
 
     file: Path
+    given: Path
     name: str
     id: str
 
     @property
     def label(self) -> str:
         """The folder it lies in, which names the class where folders are classes."""
-        return self.file.parent.name
+        return self.given.parent.name
 
     @property
     def split(self) -> str | None:
@@ -54,8 +57,8 @@ def find(given: Sequence[Path], place: str | None) -> list[Input]:
         CatalogError: If something is missing or there is no image.
     """
     found: dict[Path, Input] = {}
-    for file, name in _files(given):
-        found.setdefault(file, Input(file, name, f"{place}/{name}" if place else name))
+    for file, linked, name in _files(given):
+        found.setdefault(file, Input(file, linked, name, f"{place}/{name}" if place else name))
     if not found:
         raise CatalogError(
             f"no image in {', '.join(map(str, given))}; looked for {', '.join(SUFFIXES)}"
@@ -76,12 +79,12 @@ class Beside:
         Raises:
             CatalogError: If it is no folder or holds no raster.
         """
-        if not folder.is_dir():
+        if not is_folder(folder):
             raise CatalogError(f"{folder} is no folder of rasters named as the images")
         self.folder = folder
         self._by_name: dict[str, Path] = {}
         self._by_stem: dict[str, Path | None] = {}
-        for file, name in _files([folder]):
+        for file, _, name in _files([folder]):
             folders, _, stem = name.rpartition("/")
             stem = _plain(stem)
             self._by_name[f"{folders}/{stem}"] = file
@@ -114,16 +117,21 @@ def _plain(stem: str) -> str:
     return stem
 
 
-def _files(given: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    """Rasters and their names, sorted."""
+def _files(given: Sequence[Path]) -> Iterator[tuple[Path, Path, str]]:
+    """Rasters, links resolved and as they were found, and their names; sorted."""
     for one in given:
         if is_file(one):
-            yield one.resolve(), one.stem
+            yield one.resolve(), _absolute(one), one.stem
             continue
-        if not one.is_dir():
+        if not is_folder(one):
             raise CatalogError(f"{one} is not there")
         for file in files_below(one):
             inside = PurePosixPath(beyond(file, one))
             hidden = any(name.startswith(".") for name in inside.parts)
             if inside.suffix.lower() in SUFFIXES and not hidden:
-                yield file.resolve(), str(inside.with_suffix(""))
+                yield file.resolve(), _absolute(file), str(inside.with_suffix(""))
+
+
+def _absolute(file: Path) -> Path:
+    """The whole path of a file, links kept."""
+    return file if is_remote(file) else Path(os.path.abspath(file))  # noqa: PTH100  drops ".." too

@@ -85,6 +85,11 @@ class PolygonFile:
         del image
         return True
 
+    @property
+    def says_there_is_none(self) -> bool:
+        """Whether it is there to say that its images show no object."""
+        return False
+
     def of(self, image: Input, scene: Scene) -> Labels | None:
         """The labels of an image."""
         del image, scene
@@ -163,6 +168,11 @@ class CocoFile:
     def names(self, image: Input) -> bool:
         """Whether the file says something of an image."""
         return image in self.matches
+
+    @property
+    def says_there_is_none(self) -> bool:
+        """Whether it is there to say that its images show no object."""
+        return not len(self.file)
 
     def of(self, image: Input, scene: Scene) -> Labels | None:
         """The labels of an image; None if the file does not name it.

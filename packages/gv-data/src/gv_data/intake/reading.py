@@ -63,7 +63,7 @@ class Reading:
         if self.folders is not None and image.label not in self.folders:
             names = ", ".join(self.folders)
             return f"{image.file} lies in a folder that is none of the classes {names}"
-        if self.dates is not None and self.dates.of(image.file) is None:
+        if self.dates is not None and self.dates.of(image.given) is None:
             return (
                 f"{image.file} has no date like {self.dates.text} in its name or its folders\n"
                 "  try: another --dates, or index it without"

@@ -156,13 +156,26 @@ class Coco:
                         f"{str(one)[:100]}"
                     )
             by_id[id] = len(entries)
-            match size:
-                case (int(height), int(width)) if height > 0 and width > 0:
-                    shape_hw = height, width
-                case _:
-                    shape_hw = None
+            height, width = (self._pixels(name, side) for side in size)
+            shape_hw = (height, width) if height and width else None
             entries.append(Entry(name.replace("\\", "/"), shape_hw))
         return by_id, tuple(entries)
+
+    def _pixels(self, name: str, side: object) -> int | None:
+        """The height or width that the file says an image has; None where it says none above 0."""
+        match side:
+            case None:
+                return None
+            case bool():
+                pass
+            case int():
+                return max(side, 0) or None
+            case float() if side.is_integer():
+                return max(int(side), 0) or None
+        raise VectorError(
+            f"{self.path}: the height and width of an image are whole numbers of pixels, those of "
+            f"{name} hold {str(side)[:100]!r}: write numbers, or leave both out"
+        )
 
     def _wrong(self, n: int, one: object, reason: str) -> VectorError:
         id = one.get("id") if isinstance(one, dict) else None

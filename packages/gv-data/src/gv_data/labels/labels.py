@@ -19,7 +19,7 @@ from gv_data.grid import Bounds, Grid, corners
 from gv_data.images import Image
 from gv_data.labels import coco, lines
 from gv_data.labels.overlap import overlap
-from gv_data.labels.placed import Placed
+from gv_data.labels.placed import Placed, frames
 from gv_data.store.grids import Grids
 from gv_data.vectors import polygons, vector
 
@@ -246,15 +246,15 @@ class Labels:
     def reach(self, grid: Grid) -> bool:
         """Whether labels are complete anywhere on a grid's ground."""
         ground = shapely.box(*grid.bounds)
-        return self.area is None or len(self.area.at(grid.crs).query(ground)) > 0
+        return self.area is None or len(self.area.at(grid.crs, grid.bounds).query(ground)) > 0
 
     def touching(self, grid: Grid) -> Int[np.ndarray, " n"]:
         """Numbers of the polygons that touch a grid's ground."""
-        return self.placed.at(grid.crs).query(shapely.box(*grid.bounds))
+        return self.placed.at(grid.crs, grid.bounds).query(shapely.box(*grid.bounds))
 
     def polygons(self, grid: Grid) -> np.ndarray:
         """The polygons that touch a grid's ground, in its CRS."""
-        return self.placed.at(grid.crs).geometries[self.touching(grid)]
+        return self.placed.at(grid.crs, grid.bounds).geometries[self.touching(grid)]
 
     def on_images(
         self, grids: Grids
@@ -267,12 +267,15 @@ class Labels:
         """
         found = []
         for crs, rows in grids.by_crs():
-            placed = self.placed.at(crs)
-            image, number = placed.tree.query(
-                shapely.box(*grids.bounds[rows].T), predicate="intersects"
-            )
-            centres = shapely.get_coordinates(shapely.centroid(placed.geometries[number]))
-            found.append((rows[image], number, centres))
+            bounds = grids.bounds[rows]
+            _, frame = np.unique(frames(crs, bounds), axis=0, return_inverse=True)
+            for alike in (np.flatnonzero(frame == n) for n in range(frame.max() + 1)):
+                placed = self.placed.at(crs, tuple(bounds[alike[0]].tolist()))
+                image, number = placed.tree.query(
+                    shapely.box(*bounds[alike].T), predicate="intersects"
+                )
+                centres = shapely.get_coordinates(shapely.centroid(placed.geometries[number]))
+                found.append((rows[alike[image]], number, centres))
         images, numbers, centres = map(np.concatenate, zip(*found, strict=True))
         return images, numbers, centres
 
@@ -286,7 +289,7 @@ class Labels:
             Which polygon covers each pixel's centre and where labels are complete.
         """
         touching = self.touching(grid)
-        near = self.placed.at(grid.crs).geometries[touching]
+        near = self.placed.at(grid.crs, grid.bounds).geometries[touching]
         instances = polygons.rasterize(
             near,
             grid.transform,
@@ -296,7 +299,7 @@ class Labels:
         )
         labelled = np.ones(grid.shape_hw, bool)
         if self.area is not None:
-            placed = self.area.at(grid.crs)
+            placed = self.area.at(grid.crs, grid.bounds)
             inside = placed.geometries[placed.query(shapely.box(*grid.bounds))]
             labelled = polygons.rasterize(inside, grid.transform, grid.shape_hw) > 0
         if self.unclear is not None:

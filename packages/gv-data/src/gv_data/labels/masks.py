@@ -1,5 +1,7 @@
 """Labels that are a raster beside the image, pixel by pixel."""
 
+import math
+
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
@@ -33,9 +35,10 @@ class ClassTable:
     def _class(self, value: float) -> int:
         if value in self._ignored:
             return IGNORE
+        whole = math.isfinite(value) and value == int(value)
         if self._named:
-            return self._classes.get(int(value), IGNORE) if value == int(value) else IGNORE
-        if value != int(value) or not 0 <= value <= IGNORE:
+            return self._classes.get(int(value), IGNORE) if whole else IGNORE
+        if not whole or not 0 <= value <= IGNORE:
             raise RasterError(
                 f"a mask holds {value:g}, which is no class from 0 to {IGNORE}: say which values "
                 "mean what, as in --classes 0=ground,1000=building"
@@ -55,7 +58,8 @@ def read(
         shape_hw: Rows and columns of the result.
 
     Returns:
-        The values, and where there is one: beyond the file and on its nodata there is none.
+        The values, and where there is one: beyond the file and on its nodata there is none, and 0
+        in its place.
 
     Raises:
         RasterError: If it cannot be decoded.
@@ -78,7 +82,8 @@ def read(
         )
         target = np.ix_(inside_down, inside_across)
         picked = np.ix_(seen_down - first, seen_across - start)
-        values[target], known[target] = part[0][picked], valid[picked]
+        known[target] = valid[picked]
+        values[target] = np.where(known[target], part[0][picked], 0)  # nodata is asked for no class
     return values, known
 
 

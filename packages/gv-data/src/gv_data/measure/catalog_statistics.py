@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyproj import Transformer
 
+from gv_data import atomic
 from gv_data.catalog import Catalog
 from gv_data.engine import Engine
 from gv_data.errors import DataError, RasterError
@@ -21,7 +22,7 @@ from gv_data.measure.measuring import measure
 from gv_data.measure.upkeep import Outcome, Track, Upkept, bring_up_to_date
 from gv_data.rasters.open_scenes import OpenScenes
 from gv_data.rasters.raster import Scene
-from gv_data.store import statistics_table, tables
+from gv_data.store import statistics_table, table_files, tables
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ def measure_catalog(
         track: Wraps the ids as they are done, of a known number, to show progress.
 
     Returns:
-        What was done. Figures of images that are no longer listed are dropped.
+        What was done. Figures of images that are no longer listed are dropped; ``objects`` of
+        images are as many as their labels now.
 
     Raises:
         DataError: If the catalog cannot be read or written.
@@ -78,11 +80,29 @@ def measure_catalog(
             view, table, engine=engine, workers=workers, again=again, track=track
         )
 
-    return Measured(
+    measured = Measured(
         images=outcome(_statistics_of("image")),
         assets={name: outcome(_statistics_of(name)) for name in catalog.assets},
         labels=outcome(LABELS),
     )
+    _correct_objects(catalog)
+    return measured
+
+
+def _correct_objects(catalog: Catalog) -> None:
+    """Let the images of a view have as many ``objects`` as were counted on them."""
+
+    def wrong() -> dict[str, int]:
+        table = replace(catalog).sql(
+            "SELECT id, n FROM images JOIN (SELECT id, sum(objects)::INT AS n FROM labels "
+            "GROUP BY id) USING (id) WHERE vectors IS NOT NULL AND objects IS DISTINCT FROM n "
+            "AND n IS NOT NULL"
+        )
+        return dict(zip(*table.to_pydict().values(), strict=True))
+
+    if wrong():
+        with atomic.locked(catalog.path):
+            table_files.set_objects(catalog.path, wrong())  # as they are now
 
 
 def ground_of(image: Image, scene: Scene) -> tuple[int, int, int, int]:

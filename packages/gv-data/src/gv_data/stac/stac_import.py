@@ -21,7 +21,7 @@ from gv_data.labels.labels import Labels
 from gv_data.locations import is_remote, located
 from gv_data.measure.catalog_statistics import measure_catalog
 from gv_data.rasters.raster import Scene
-from gv_data.sources import Source
+from gv_data.sources import Source, check_sample_name
 from gv_data.stac import stac_columns
 from gv_data.stac.stac import LABELS
 from gv_data.stac.stac_items import Found, Item
@@ -237,6 +237,7 @@ def _source(said: object) -> Source:
     for name in settings.get("assets", ()):
         if not name.isidentifier() or name in (*IMAGES.names, "geometry", "bbox"):
             raise CatalogError(f"gv:source names the asset {name[:50]!r}: no name of a column")
+        check_sample_name(name, "an asset of gv:source")
     return Source.from_json({"root": "", **settings})
 
 

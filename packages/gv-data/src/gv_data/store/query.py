@@ -33,7 +33,6 @@ _UNREADABLE = re.compile(r"reading the stream registered as '_?(\w+)' failed")
 
 _ANSWERING = (
     duckdb.StatementType.SELECT,
-    duckdb.StatementType.EXPLAIN,
     duckdb.StatementType.MULTI,  # PIVOT
 )
 
@@ -59,7 +58,7 @@ def answer(
     Raises:
         CatalogError: With DuckDB's words and the columns there are.
     """
-    if one_statement(query, f"query {query!r}").type not in _ANSWERING:
+    if not _answers(one_statement(query, f"query {query!r}")):
         raise CatalogError(f"query {query!r} has no answer: ask with SELECT")
     with _connected(tables, external=external) as connection:
         if conditions:
@@ -84,6 +83,21 @@ def one_statement(text: str, said: str) -> duckdb.Statement:
     if len(statements) != 1:
         raise CatalogError(f"{said} holds {len(statements)} statements, not one")
     return statements[0]
+
+
+def _answers(statement: duckdb.Statement) -> bool:
+    """Whether a statement only reads; one that is explained too, as ``EXPLAIN ANALYZE`` runs it."""
+    if statement.type != duckdb.StatementType.EXPLAIN:
+        return statement.type in _ANSWERING
+    text = statement.query.encode()
+    # options of EXPLAIN stand before it: what is explained is the longest end that is a statement
+    for start, _ in duckdb.tokenize(statement.query)[1:]:
+        try:
+            (explained,) = duckdb.extract_statements(text[start:].decode())
+        except (duckdb.Error, ValueError):
+            continue
+        return explained.type in _ANSWERING
+    return False
 
 
 @contextmanager

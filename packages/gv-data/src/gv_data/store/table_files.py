@@ -118,6 +118,20 @@ def mark_errors(folder: Path, errors: Mapping[str, str]) -> None:
     write_images(folder, rows.with_column("error", pa.array(said, pa.string())))
 
 
+def set_objects(folder: Path, counts: Mapping[str, int]) -> None:
+    """Say how many labels lie on some images, by id; the caller holds the lock."""
+    rows = Rows.read(folder)
+    known = zip(*(rows.columns[name].to_pylist() for name in ("id", "objects")), strict=True)
+    said = [counts.get(id, objects) for id, objects in known]
+    write_images(folder, rows.with_column("objects", pa.array(said, pa.int32())))
+
+
+def discard(folder: Path) -> None:
+    """Remove the tables of a catalog; the caller holds the lock."""
+    for name in ("images.parquet", "statistics.parquet", "labels.parquet", "catalog.json"):
+        (folder / name).unlink(missing_ok=True)  # what names the others goes first
+
+
 def write_table(folder: Path, name: str, schema: pa.Schema, parts: Sequence[pa.Table]) -> None:
     """Replace a table that has rows for images, such as ``statistics``."""
     whole = pa.concat_tables([schema.empty_table(), *(part.cast(schema) for part in parts)])

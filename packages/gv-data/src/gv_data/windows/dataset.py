@@ -30,7 +30,7 @@ from gv_data.images import Image
 from gv_data.labels.labels import Labels
 from gv_data.labels.truth import Truths
 from gv_data.rasters.open_scenes import OpenScenes
-from gv_data.sources import IGNORE
+from gv_data.sources import IGNORE, check_sample_name
 from gv_data.vectors import polygons
 from gv_data.windows.pixels import PixelReader, Series
 from gv_data.windows.series import Dated, Stack, starts
@@ -45,9 +45,6 @@ Label = Literal["mask", "edge", "instances"]
 
 LABELS: tuple[Label, ...] = get_args(Label)
 """Rasters of truth: unknown as `IGNORE`, and ``instances`` as `UNNUMBERED`."""
-
-_TAKEN = (*LABELS, "image", "valid", "dates", "bounds", "transform", "id", "label")
-"""What samples hold already."""
 
 UNNUMBERED = -1
 """Number in ``instances`` of a pixel of which nobody said which object it is."""
@@ -98,7 +95,8 @@ class CatalogDataset(Dataset[Sample]):
 
         Raises:
             CatalogError: If the view holds no image, labels are wanted that some do not have, or
-                images cannot be stacked.
+                images cannot be stacked, or samples hold something else under the name of an
+                asset or a series.
         """
         self.catalog = catalog
         self.labels = _wanted(labels)
@@ -116,8 +114,11 @@ class CatalogDataset(Dataset[Sample]):
         whole = catalog.images
         self.images = whole if self.stack is None else whole.taken(self.stack.leads)
         self._check_labels()
+        for name in self.assets:
+            check_sample_name(name, "an asset")
         for name in series or {}:
-            if not name.isidentifier() or name in (*_TAKEN, *self.assets):
+            check_sample_name(name, "a series")
+            if name in self.assets:
                 raise CatalogError(f"a series cannot be called {name!r}: choose another name")
         self.series = {name: Dated.of(view) for name, view in (series or {}).items()}
         self._series_bands = {name: len(view.bands) for name, view in (series or {}).items()}
