@@ -9,17 +9,14 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Buffer, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, override
+from typing import TextIO, override
 
 from gv_data.terminal.console import narrating_to, standard_error
 from gv_train.errors import RunError
 from gv_train.redaction import redact
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
 
 MOST_BYTES = 16 * 2**20
 """Size at which the middle of a file of raw text is taken out."""
@@ -175,7 +172,7 @@ class _Descriptor2(io.RawIOBase):
         return 2
 
     @override
-    def write(self, data: "ReadableBuffer", /) -> int:
+    def write(self, data: Buffer, /) -> int:
         said = bytes(data)
         text = redact(said.decode(errors="surrogateescape"))
         with suppress(OSError):  # a full disk: there is no better place to say so
